@@ -1,0 +1,1 @@
+"""Exercise checkers, one file per chapter, and the report they share."""

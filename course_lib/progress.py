@@ -1,0 +1,34 @@
+"""The reader's record: one append-only file of events, `progress.jsonl` in the reader's folder."""
+
+import json
+from datetime import UTC, datetime
+
+from course_lib.paths import course_home
+
+
+def record(kind: str, **fields: object) -> None:
+    """Append one event, for example `record("opened", chapter="00_one_past_many_futures")`.
+
+    `fields` must be JSON values; the time (UTC, ISO 8601) is added.
+    """
+    event = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "kind": kind, **fields}
+    path = course_home() / "progress.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(event, ensure_ascii=False) + "\n")
+
+
+def events(kind: str) -> list[dict]:
+    """All events of one kind, oldest first; a line cut short by a crash is passed over."""
+    path = course_home() / "progress.jsonl"
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if event.get("kind") == kind:
+            found.append(event)
+    return found
