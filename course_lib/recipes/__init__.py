@@ -1,0 +1,1 @@
+"""How the files under `data/` are made: one recipe per chapter, and one for the digits."""
