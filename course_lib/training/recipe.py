@@ -1,0 +1,164 @@
+"""A recipe: what is trained, on what, and what it must reach. `course_lib/recipes` holds them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from PIL.Image import Image
+from torch import nn
+
+from course_lib import paths
+from course_lib.training import checkpoint
+from course_lib.training.checkpoint import CheckpointError
+from course_lib.training.loop import (
+    Batch,
+    Objective,
+    Schedule,
+    State,
+    Step,
+    constant,
+    train_steps,
+)
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured value and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.value <= self.high:
+            raise ValueError(
+                f"value is {self.value}; permitted: between low {self.low} and high {self.high}"
+            )
+
+
+@dataclass(frozen=True)
+class Config:
+    """The numbers of one training; a recipe that needs more of them subclasses it."""
+
+    model: Any  # the network's own frozen config
+    steps: int  # updates
+    batch_size: int  # clips per update, over all processes together
+    learning_rate: float
+    ema_decay: float = 0.999
+    seed: int = 0
+    every: int = 500  # updates between two states, sheets and points of the history
+    precision: Literal["32-true", "bf16-mixed"] | None = (
+        None  # None: "bf16-mixed" on CUDA, "32-true" elsewhere
+    )
+    channels_last: bool = False  # on CUDA only, for two-dimensional convolutions
+    compile: bool = False  # on CUDA only; a loss with second derivatives cannot be compiled
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; permitted: 1 and more")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}; permitted: above 0")
+
+    def described(self) -> dict:
+        """The config as JSON gives it back, for manifests and comparisons."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training from its data to its metrics; every callable gets the config it runs with."""
+
+    name: str  # of its files: data/checkpoints/<name>.safetensors and so on
+    sentence: str  # what it trains, for --list
+    data: str  # what it trains on, for the manifest
+    small: Config  # two CPU cores, minutes
+    full: Config  # one modern GPU, minutes
+    build: Callable[[Any], nn.Module]  # from config.model
+    objectives: Callable[[nn.Module, Any], Sequence[Objective]]
+    draw: Callable[[Any, torch.Generator], Batch]  # one batch and its noise
+    evaluate: Callable[[nn.Module, Any], Mapping[str, Metric]]  # on held-out data
+    sheet: Callable[[nn.Module, Any], Image]  # what the model does, to look at
+    criterion: str  # the metric that decides which checkpoint ships
+    higher_is_better: bool = False
+    schedule: Callable[[Any], Schedule] = lambda _config: constant
+    monitor: Callable[[nn.Module, Any], Mapping[str, float]] | None = None  # each point of history
+
+    @property
+    def path(self) -> Path:
+        """Where the shipped checkpoint lies."""
+        return paths.CHECKPOINTS / f"{self.name}.safetensors"
+
+    def config(self, *, full: bool = False) -> Config:
+        """The small config, or the full one."""
+        return self.full if full else self.small
+
+    def start(self, config: Config) -> State:
+        """The untrained state; its weights depend on the config's model and seed alone."""
+        model = self._build(config)
+        return State(model, self.objectives(model, config), ema_decay=config.ema_decay)
+
+    def train_steps(
+        self, state: State, config: Config, *, fabric: Fabric | None = None
+    ) -> Iterator[Step]:
+        """Train `state` up to `config.steps` and yield every step; nothing is written."""
+        return train_steps(
+            state,
+            partial(self.draw, config),
+            seed=config.seed,
+            steps=config.steps,
+            schedule=self.schedule(config),
+            fabric=fabric,
+        )
+
+    def load(self) -> nn.Module:
+        """The shipped network, in eval mode on the CPU.
+
+        Raises:
+            CheckpointError: There is none, it is damaged, or it belongs to something else.
+        """
+        if not self.path.exists():
+            raise CheckpointError(
+                f"{self.path} is missing; make it with 'python -m course_lib train {self.name}'"
+            )
+        tensors, manifest = checkpoint.read(self.path)
+        config = self.config(full=manifest.get("scale") == "full")
+        model = self._build(config)
+        self.check_manifest(manifest, self.path, model)
+        check_equal(manifest["config"]["model"], config.described()["model"], self.path)
+        checkpoint.load_weights(model, tensors, self.path)
+        return model.eval()
+
+    def check_manifest(self, manifest: Mapping, source: Path, model: nn.Module) -> None:
+        """Refuse a file that another recipe or another network wrote, naming both."""
+        for key, permitted in (("recipe", self.name), ("model", type(model).__name__)):
+            if manifest.get(key) != permitted:
+                raise CheckpointError(
+                    f"{source} belongs to {key} {manifest.get(key)!r}; permitted: {permitted!r}"
+                )
+
+    def _build(self, config: Config) -> nn.Module:
+        # torch's initialisers know only the global generator: it is lent the seed and put back.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(config.seed)
+            return self.build(config.model)
+
+
+def check_equal(stored: Mapping, current: Mapping, source: Path) -> None:
+    """Refuse a file whose config is not the recipe's, naming each value that differs."""
+    differing = [
+        f"{key} is {stored.get(key)!r}, the recipe says {current.get(key)!r}"
+        for key in sorted({*stored, *current})
+        if stored.get(key) != current.get(key)
+    ]
+    if differing:
+        raise CheckpointError(f"{source} was made with another config: {'; '.join(differing)}")
