@@ -28,5 +28,7 @@ def split(
     """
     num_frames = video.shape[1]
     if not 0 < context < num_frames:
-        raise ValueError(f"context is {context}; a clip of {num_frames} frames allows 1..{num_frames - 1}")
+        raise ValueError(
+            f"context is {context}; a clip of {num_frames} frames allows 1..{num_frames - 1}"
+        )
     return video[:, :context], video[:, context:]

@@ -1,0 +1,208 @@
+"""Figures from arrays: one look for the whole course.
+
+Every function takes arrays and returns a `Picture`; nothing is shown, nothing is kept open.
+Colours are Okabe and Ito's, which readers with any colour vision can tell apart.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from course_lib.data.video import to_bytes
+
+COLORS = {
+    "blue": "#0072B2",
+    "orange": "#D55E00",
+    "green": "#009E73",
+    "yellow": "#E69F00",
+    "pink": "#CC79A7",
+    "sky": "#56B4E9",
+    "black": "#222222",
+}
+STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.prop_cycle": cycler(color=list(COLORS.values())),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "figure.facecolor": "white",
+    "font.size": 10.5,
+    "grid.color": "#e3e3e3",
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "savefig.facecolor": "white",
+}
+WIDTH = 7.5  # inches: the width of a notebook's output at 96 pixels per inch
+DPI = 192  # twice the screen's, so that text stays sharp
+
+
+class Picture(Figure):
+    """A figure that draws itself in a notebook, opaque and with a text for those who cannot see it.
+
+    It is not registered with pyplot: nothing has to be closed and no figure piles up.
+    """
+
+    def __init__(self, width: float, height: float, alt: str):
+        """`width` and `height` in inches; `alt` says in a sentence what the picture shows."""
+        if not alt.strip():
+            raise ValueError(f"alt is {alt!r}; say in a sentence what the picture shows")
+        super().__init__(figsize=(width, height), layout="constrained", facecolor="white")
+        self.alt = alt
+
+    def png(self) -> bytes:
+        """The picture as a PNG file."""
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=DPI)
+        return buffer.getvalue()
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict, dict]:
+        data = {"image/png": base64.b64encode(self.png()).decode(), "text/plain": self.alt}
+        width = round(self.get_figwidth() * 96)
+        return data, {"image/png": {"alt": self.alt, "width": width}}
+
+
+def film_strip(
+    rows: Mapping[str, Float[Tensor, "T C H W"]],
+    alt: str,
+    *,
+    frames: Sequence[int] | None = None,
+    first: int = 0,
+) -> Picture:
+    """Clips as rows, time from left to right.
+
+    Args:
+        rows: label -> clip with values in [-1, 1]; all clips have the same number of frames.
+        alt: what the picture shows, in a sentence.
+        frames: which frames to draw; all where None.
+        first: the number written above frame 0.
+
+    Raises:
+        ValueError: the clips differ in length, or a frame is out of range.
+    """
+    if not rows:
+        raise ValueError("rows is empty; a film strip needs at least one clip")
+    lengths = {label: clip.shape[0] for label, clip in rows.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"the clips have {lengths} frames; a film strip needs one common length")
+    length = next(iter(lengths.values()))
+    frames = range(length) if frames is None else frames
+    outside = [t for t in frames if not 0 <= t < length]
+    if outside:
+        raise ValueError(f"frame {outside[0]} is not in a clip of {length}: 0..{length - 1}")
+    with mpl.rc_context(STYLE):
+        tile = WIDTH / (len(frames) + 1.2)
+        picture = Picture(WIDTH, tile * len(rows) * 1.06 + 0.25, alt)
+        grid = picture.subplots(len(rows), len(frames), squeeze=False)
+        for axes_row, (label, clip) in zip(grid, rows.items(), strict=True):
+            for axes, t in zip(axes_row, frames, strict=True):
+                show_frame(axes, clip[t])
+            axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
+        for axes, t in zip(grid[0], frames, strict=True):
+            axes.set_title(str(first + t), loc="center", fontsize=9, color="#555555")
+    picture.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    return picture
+
+
+def contact_sheet(
+    images: Float[Tensor, "N C H W"], alt: str, *, columns: int = 10, titles: Sequence[str] = ()
+) -> Picture:
+    """Images with values in [-1, 1] side by side, row by row, `titles` above them where given.
+
+    Raises:
+        ValueError: there is no image.
+    """
+    if not len(images):
+        raise ValueError("images is empty; a contact sheet needs at least one image")
+    columns = min(columns, len(images))
+    num_rows = -(-len(images) // columns)
+    with mpl.rc_context(STYLE):
+        height = WIDTH / columns * num_rows * (1.25 if titles else 1.03)
+        picture = Picture(WIDTH, height, alt)
+        grid = picture.subplots(num_rows, columns, squeeze=False).flat
+        for n, axes in enumerate(grid):
+            if n < len(images):
+                show_frame(axes, images[n])
+            else:
+                axes.set_axis_off()
+            if n < len(titles):
+                axes.set_title(titles[n], loc="center", fontsize=9)
+    picture.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    return picture
+
+
+def curves(
+    x: Sequence[float] | np.ndarray,
+    lines: Mapping[str, object],
+    alt: str,
+    *,
+    xlabel: str,
+    ylabel: str,
+    log: bool = False,
+    levels: Mapping[str, float] | None = None,
+) -> Picture:
+    """Lines over a common x, each with a band where one is given.
+
+    Args:
+        x: the common positions.
+        lines: label -> y, or label -> (y, low, high) to draw a band from low to high.
+        alt: what the picture shows, in a sentence.
+        xlabel: what x is, with its unit.
+        ylabel: what y is, with its unit.
+        log: a logarithmic y axis.
+        levels: label -> height of a dashed horizontal line to compare with.
+    """
+    with mpl.rc_context(STYLE):
+        picture = Picture(WIDTH, 3.2, alt)
+        axes = picture.subplots()
+        for label, line in lines.items():
+            y, *band = line if isinstance(line, tuple) else (line,)
+            (drawn,) = axes.plot(x, np.asarray(y), marker="o", markersize=4, label=label)
+            if band:
+                low, high = (np.asarray(edge) for edge in band)
+                axes.fill_between(x, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
+        for level, color in zip(
+            (levels or {}).items(), ("#555555", "#999999", "#bbbbbb"), strict=False
+        ):
+            axes.axhline(level[1], color=color, linestyle="--", linewidth=1.4, label=level[0])
+        axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+        axes.legend(loc="best")
+    return picture
+
+
+def bars(groups: Mapping[str, Mapping[str, float]], alt: str, *, ylabel: str) -> Picture:
+    """Grouped bars: group -> (label -> height). Every group has the same labels."""
+    labels = list(next(iter(groups.values())))
+    with mpl.rc_context(STYLE):
+        picture = Picture(WIDTH, 2.9, alt)
+        axes = picture.subplots()
+        width = 0.8 / len(labels)
+        for n, label in enumerate(labels):
+            x = np.arange(len(groups)) + (n - (len(labels) - 1) / 2) * width
+            axes.bar(x, [heights[label] for heights in groups.values()], width * 0.92, label=label)
+        axes.set(ylabel=ylabel)
+        axes.set_xticks(range(len(groups)), list(groups))
+        axes.grid(axis="x", visible=False)
+        axes.legend(ncols=len(labels), loc="lower left", bbox_to_anchor=(0, 1.0))
+    return picture
+
+
+def show_frame(axes: Axes, frame: Float[Tensor, "C H W"]) -> None:
+    """One frame with values in [-1, 1], grey or colour, without ticks and without smoothing."""
+    pixels = to_bytes(frame).permute(1, 2, 0).numpy()
+    axes.imshow(
+        pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=255
+    )
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set(visible=True, color="#cccccc", linewidth=0.6)  # a white frame has an edge

@@ -1,0 +1,76 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from course_lib import plots
+
+
+def pixels(picture):
+    return np.asarray(Image.open(io.BytesIO(picture.png())).convert("RGBA"))
+
+
+def clip(value, length=5):
+    return torch.full((length, 1, 8, 8), value)
+
+
+def pictures():
+    x = np.arange(4)
+    return {
+        "film_strip": plots.film_strip({"dark": clip(-1.0), "light": clip(1.0)}, "two clips"),
+        "contact_sheet": plots.contact_sheet(torch.zeros(7, 3, 8, 8), "seven", columns=3),
+        "curves": plots.curves(
+            x, {"y": (x, x - 1, x + 1)}, "a line", xlabel="x", ylabel="y", levels={"floor": 0.5}
+        ),
+        "bars": plots.bars(
+            {"a": {"p": 0.2, "q": 0.8}, "b": {"p": 1.0, "q": 0.0}}, "bars", ylabel="p"
+        ),
+    }
+
+
+def test_every_picture_is_opaque_and_as_wide_as_a_notebook():
+    for name, picture in pictures().items():
+        image = pixels(picture)
+        assert (image[..., 3] == 255).all(), name
+        assert image.shape[1] == plots.WIDTH * plots.DPI, name
+        assert image[..., :3].std() > 0, name
+
+
+def test_a_picture_shows_itself_with_a_text_for_those_who_cannot_see_it():
+    data, metadata = pictures()["curves"]._repr_mimebundle_()
+    assert metadata["image/png"]["alt"] == data["text/plain"] == "a line"
+    with pytest.raises(ValueError, match="say in a sentence"):
+        plots.Picture(4.0, 3.0, " ")
+
+
+def test_no_figure_stays_open():
+    import matplotlib.pyplot as plt
+
+    pictures()
+    assert plt.get_fignums() == []
+
+
+def test_a_film_strip_draws_black_as_black_and_white_as_white():
+    image = pixels(plots.film_strip({"dark": clip(-1.0), "light": clip(1.0)}, "two clips"))
+    top, bottom = np.array_split(image[..., 0], 2)
+    assert (top == 0).sum() > 10 * (bottom == 0).sum()
+
+
+def test_a_film_strip_shows_the_frames_that_were_asked_for():
+    shades = torch.linspace(-1, 1, 5).view(5, 1, 1, 1).expand(5, 1, 8, 8)
+    image = pixels(plots.film_strip({"": shades}, "shades", frames=[0, 4]))[..., 0]
+    assert (image == 0).sum() > 10_000
+    assert not ((image > 100) & (image < 150)).sum() > 10_000
+
+
+def test_bad_clips_are_named():
+    with pytest.raises(ValueError, match="'b': 4"):
+        plots.film_strip({"a": clip(0.0), "b": clip(0.0, length=4)}, "x")
+    with pytest.raises(ValueError, match=r"frame 5 .* 0\.\.4"):
+        plots.film_strip({"a": clip(0.0)}, "x", frames=[0, 5])
+    with pytest.raises(ValueError, match="at least one"):
+        plots.film_strip({}, "x")
+    with pytest.raises(ValueError, match="at least one"):
+        plots.contact_sheet(torch.zeros(0, 1, 8, 8), "x")
