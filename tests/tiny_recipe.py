@@ -1,6 +1,6 @@
 """A recipe small enough for tests: a line fitted to noisy points, with every kind of state."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -13,6 +13,7 @@ from course_lib.training.recipe import Config, Metric, Recipe
 @dataclass(frozen=True)
 class LineConfig:
     dim: int = 4
+    dropout: float = 0.1
 
 
 class Line(nn.Module):
@@ -21,7 +22,7 @@ class Line(nn.Module):
     def __init__(self, config: LineConfig) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(config.dim, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 1)
+            nn.Linear(config.dim, 8), nn.Tanh(), nn.Dropout(config.dropout), nn.Linear(8, 1)
         )
         self.register_buffer("seen", torch.zeros(()))
 

@@ -68,6 +68,8 @@ class Config:
                 raise ValueError(f"{name} is {getattr(self, name)}; permitted: 1 and more")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate is {self.learning_rate}; permitted: above 0")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay}; permitted: 0 <= ema_decay < 1")
 
     def described(self) -> dict:
         """The config as JSON gives it back, for manifests and comparisons."""
