@@ -8,7 +8,7 @@ and every size shows the same world. What is known about the future stands in `f
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor
 
 from course_lib.data.digits import Digits
@@ -94,6 +94,18 @@ class Clips:
     arrival: Int64[Tensor, "B"]
     turn: Int64[Tensor, "B"]  # into TURNS
     returned: Bool[Tensor, "B"]
+
+
+def sprites(images: UInt8[Tensor, "B 28 28"], unit: int) -> Float[Tensor, "B side side"]:
+    """The 20 x 20 box that holds a digit, resized by area to 12 units; ink in [0, 1].
+
+    Each pixel is repeated 3 * unit times, then five are averaged. The sums are of integers, so
+    every machine gets the same bits.
+    """
+    box = images[:, 4:24, 4:24].float()
+    for _ in range(2):  # columns, then rows
+        box = box.repeat_interleave(3 * unit, -1).unflatten(-1, (-1, 5)).sum(-1).mT
+    return box / (25 * 255)
 
 
 class Crossroads:
@@ -183,16 +195,16 @@ class Crossroads:
         returned: Bool[Tensor, "B"],
     ) -> Float[Tensor, "B T 1 S S"]:
         """The clips of whole batches of decisions; `clip` and `futures` check theirs first."""
-        sprites = self._sprites(index)  # (B, side, side)
+        ink = sprites(self.digits.images[index], self.unit)  # (B, side, side)
         side = torch.arange(SPRITE * self.unit)
         corner = (self._centres(arrival, turn, returned) - SPRITE // 2) * self.unit  # (B, T, 2)
         columns, rows = (corner[..., None] + side).unbind(2)  # (B, T, side) each
         batch, frames = corner.shape[:2]
-        ink = torch.zeros(batch, frames, self.size, self.size)
+        canvas = torch.zeros(batch, frames, self.size, self.size)
         clip = torch.arange(batch)[:, None, None, None]
         frame = torch.arange(frames)[:, None, None]
-        ink[clip, frame, rows[..., None], columns[..., None, :]] = sprites[:, None]
-        return torch.maximum(2 * ink - 1, self.map)[:, :, None]
+        canvas[clip, frame, rows[..., None], columns[..., None, :]] = ink[:, None]
+        return torch.maximum(2 * canvas - 1, self.map)[:, :, None]
 
     def _centres(
         self, arrival: Int64[Tensor, "B"], turn: Int64[Tensor, "B"], returned: Bool[Tensor, "B"]
@@ -204,17 +216,6 @@ class Crossroads:
         arm = torch.tensor([(-1, 0), (0, -1), (1, 0)])[turn]  # (B, 2)
         approach = torch.stack([torch.zeros_like(walked), (-walked).clamp_min(0)], -1)
         return 16 + approach + arm[:, None] * radius[..., None]
-
-    def _sprites(self, index: Int64[Tensor, "B"]) -> Float[Tensor, "B side side"]:
-        """The 20 x 20 box of each digit, resized by area; ink in [0, 1].
-
-        20 pixels become 12 units: each pixel is repeated 3 * unit times, then five are averaged.
-        The sums are of integers, so every machine gets the same bits.
-        """
-        box = self.digits.images[index, 4:24, 4:24].float()
-        for _ in range(2):  # columns, then rows
-            box = box.repeat_interleave(3 * self.unit, -1).unflatten(-1, (-1, 5)).sum(-1).mT
-        return box / (25 * 255)
 
     def _houses(self) -> Float[Tensor, "1 S S"]:
         """The map's ink: a square in each corner."""
