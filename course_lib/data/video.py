@@ -3,7 +3,9 @@
 Inside the course a pixel is a float32 in [-1, 1]; files and screens hold bytes 0..255.
 """
 
+import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -16,6 +18,23 @@ def to_float(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def to_bytes(pixels: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     """Floats to bytes, rounded to the nearest; values outside [-1, 1] are clipped for display."""
     return ((pixels.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+
+
+def to_panel(video: Float[Tensor, "*grid T C H W"]) -> UInt8[np.ndarray, "*panel"]:
+    """Clips as the player takes them: bytes (*grid, T, H, W), in colour (*grid, T, H, W, 3)."""
+    pixels = to_bytes(video).movedim(-3, -1).numpy()
+    return pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels
+
+
+def mosaic(videos: Float[Tensor, "N T C H W"], columns: int) -> Float[Tensor, "T C H2 W2"]:
+    """Clips of the same length as tiles of one clip, row by row.
+
+    Raises:
+        ValueError: the tiles do not fill a rectangle of so many columns.
+    """
+    if columns < 1 or len(videos) % columns:
+        raise ValueError(f"{len(videos)} clips do not fill rows of columns = {columns}")
+    return rearrange(videos, "(r c) t ch h w -> t ch (r h) (c w)", c=columns)
 
 
 def split(
