@@ -12,6 +12,6 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 14):
     )  # fmt: skip
     sys.exit(1)
 
-from course_lib.cli import main  # noqa: E402 - an old Python must not get this far
+from course_lib.cli import main
 
 sys.exit(main(sys.argv[1:]))

@@ -4,6 +4,7 @@ A torch without a hash beside hashed packages in one file makes pip refuse, henc
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -102,7 +103,7 @@ def install_lock(site: Path) -> None:
         # the package for installed.
         if not (info / "INSTALLER").exists():
             shutil.rmtree(info)
-    pins = LOCK.read_text(encoding="utf-8").count("==")
+    pins = len(re.findall(r"^\S+==", LOCK.read_text(encoding="utf-8"), re.MULTILINE))
     progress = pip.Progress("2/3 Packages", pins)
     pip.install("--require-hashes", "--no-deps", "-r", str(LOCK), on_line=progress.read)
     progress.finish()

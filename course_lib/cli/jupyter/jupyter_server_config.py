@@ -13,3 +13,4 @@ def clean(model: dict, **_: Any) -> None:
 
 c = get_config()  # type: ignore[name-defined]  # Jupyter defines it
 c.FileContentsManager.pre_save_hook = clean
+c.LanguageServerManager.autodetect = False  # it would start npm to look for servers
