@@ -36,7 +36,7 @@ def open_copy(chapter: str | None = None) -> Path:
 
 
 def _chosen(chapter: str | None) -> Path:
-    found = {path.stem: path for path in sorted(paths.NOTEBOOKS.glob("[0-9]*_*.ipynb"))}
+    found = {path.stem: path for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))}
     if not found:
         raise ValueError(
             f"no chapter in {paths.NOTEBOOKS}; 'python3 -m course_lib build' makes them"

@@ -4,11 +4,11 @@ import ast
 import re
 from collections.abc import Iterator
 from itertools import takewhile
+from typing import Any
 
 from course_lib.cli.source import LANGUAGES, Cell, stub_and_solution
 
 TAGS = ("setup", "exercise", "hint", "nbval-check-output")
-KEYS = ("lang", "tags", "budget_s")
 MAX_LINES = 15
 NUM_HINTS = 3
 NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -39,34 +39,36 @@ def faults(cells: list[Cell]) -> list[str]:
 
 
 def _cell_faults(cell: Cell) -> Iterator[str]:
-    yield from _mark_faults(cell)
+    if marks := list(_mark_faults(cell.kind, **cell.metadata)):
+        yield from marks
+        return
     if not cell.text.strip():
         yield "is empty; delete it"
     if match := EMOJI.search(cell.text):
         yield f"holds the emoji {match[0]!r}; write a word"
     if re.search(r"\bsimply\b", cell.text, re.I):
         yield "says 'simply'; leave the word out"
-    if cell.kind == "code":
-        yield from _code_faults(cell)
-    else:
-        yield from _number_faults(cell.text)
+    yield from _code_faults(cell) if cell.kind == "code" else _number_faults(cell.text)
 
 
-def _mark_faults(cell: Cell) -> Iterator[str]:
-    if cell.kind not in ("code", "markdown"):
-        yield f"is of type {cell.kind}; permitted: code, markdown"
-    for key in cell.metadata.keys() - set(KEYS):
-        yield f"has the key {key!r}; permitted: {', '.join(KEYS)}"
-    for tag in set(cell.tags) - set(TAGS):
-        yield f"has the tag {tag!r}; permitted: {', '.join(TAGS)}"
-    if cell.lang not in (None, *LANGUAGES):
-        yield f"has lang={cell.lang!r}; permitted: {', '.join(LANGUAGES)}"
-    if cell.lang and cell.kind == "code":
-        yield "is code with a language; code is shared by all, remove lang"
-    if not isinstance(cell.budget_s, int | float) or cell.budget_s <= 0:
-        yield f"has budget_s={cell.budget_s!r}; give seconds above 0"
-    if ("hint" if cell.kind == "code" else "exercise") in cell.tags:
-        yield f"is {cell.kind}; an exercise is code, a hint is markdown"
+def _mark_faults(
+    kind: str, *, tags: Any = (), lang: Any = None, budget_s: Any = 1, **others: Any
+) -> Iterator[str]:
+    """What is wrong with the line that begins a cell; nothing of it has been judged before."""
+    if kind not in ("code", "markdown"):
+        yield f"is of type {kind}; permitted: code, markdown"
+    for key in others:
+        yield f"has the key {key!r}; permitted: lang, tags, budget_s"
+    if set(tags) - set(TAGS):
+        yield f"has tags={tags!r}; permitted: a list of {', '.join(TAGS)}"
+    if lang not in (None, *LANGUAGES):
+        yield f"has lang={lang!r}; permitted: {', '.join(LANGUAGES)}"
+    if lang and kind == "code":
+        yield "is code with a language; every edition shares the code, remove lang"
+    if not isinstance(budget_s, int | float) or budget_s <= 0:
+        yield f"has budget_s={budget_s!r}; permitted: seconds above 0"
+    if ("hint" if kind == "code" else "exercise") in tags:
+        yield f"is {kind}; an exercise is code and a hint is markdown"
 
 
 def _code_faults(cell: Cell) -> Iterator[str]:

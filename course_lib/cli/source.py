@@ -69,7 +69,7 @@ class Cell:
     @property
     def budget_s(self) -> float:
         """Seconds that the cell may take."""
-        return self.metadata.get("budget_s", DEFAULT_BUDGET_S)
+        return float(self.metadata.get("budget_s", DEFAULT_BUDGET_S))
 
     @property
     def place(self) -> str:
@@ -81,14 +81,17 @@ def read(path: Path) -> list[Cell]:
     """The cells of a source, in order.
 
     Raises:
-        ValueError: the file is not UTF-8, or its cell markers are not where its cells begin.
+        ValueError: not UTF-8, tags that are no list, or a cell marker where no cell begins.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path.name} is not UTF-8 ({error}); save it as UTF-8") from None
     lines = [n for n, line in enumerate(text.split("\n"), 1) if line.startswith("# %%")]
-    nodes = jupytext.reads(text, fmt="py:percent").cells
+    try:
+        nodes = jupytext.reads(text, fmt="py:percent").cells
+    except nbformat.ValidationError as error:
+        raise ValueError(f'{path.name}: {error.message}; write tags=["setup"]') from None
     if len(lines) != len(nodes):
         raise ValueError(
             f"{path.name}: {len(lines)} lines begin with '# %%' but there are {len(nodes)} cells; "
