@@ -34,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, or list what can be trained; the exit code."""
+    from course_lib.training.checkpoint import CheckpointError
+
     recipes = find_recipes()
     if args.list:
         for recipe in recipes.values():
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         return _fail(f"--threads is {args.threads}; permitted: 1 and more", 2)
     try:
         return _train(recipes[args.recipe], args)
-    except (ValueError, FloatingPointError) as error:
+    except (CheckpointError, FloatingPointError, OSError) as error:
         return _fail(str(error), 1)
 
 
@@ -73,7 +75,6 @@ def _train(recipe: "Recipe", args: argparse.Namespace) -> int:
     fabric = make_fabric(config)
     logger = logging.getLogger("course_lib")
     logger.setLevel(logging.INFO if fabric.is_global_zero else logging.ERROR)
-    logger.addHandler(logging.StreamHandler())
     steps = train(recipe, full=args.full, fresh=args.fresh, fabric=fabric)
     bar = tqdm(total=config.steps, unit="step", desc=recipe.name, disable=not fabric.is_global_zero)
     with logging_redirect_tqdm([logger]), contextlib.closing(steps), bar, _stop_signals() as stop:

@@ -4,6 +4,7 @@ A finished training replaces the shipped files only where the recipe's criterion
 and sheet name the sha256 of the weights they were made with.
 """
 
+import functools
 import io
 import json
 import logging
@@ -102,6 +103,7 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+@functools.cache
 def _commit() -> str:
     """The commit that the code stands on, '-dirty' added where files differ from it."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
