@@ -30,10 +30,12 @@ def test_a_panel_is_grey_or_colour_with_the_channel_last():
 def test_a_mosaic_keeps_every_tile_in_its_place():
     clips = torch.rand(6, 4, 1, 5, 7)
     tiles = video.mosaic(clips, columns=3)
-    assert tiles.shape == (4, 1, 10, 21)
+    assert tiles.shape == (4, 1, 11, 23)
+    assert (tiles[..., 5, :] == 0).all()
+    assert (tiles[..., 7] == 0).all()
     for n in range(6):
         row, column = divmod(n, 3)
-        tile = tiles[..., row * 5 : row * 5 + 5, column * 7 : column * 7 + 7]
+        tile = tiles[..., row * 6 : row * 6 + 5, column * 8 : column * 8 + 7]
         assert torch.equal(tile, clips[n])
 
 

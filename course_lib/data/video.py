@@ -8,6 +8,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 def to_float(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -27,14 +28,15 @@ def to_panel(video: Float[Tensor, "*grid T C H W"]) -> UInt8[np.ndarray, "*panel
 
 
 def mosaic(videos: Float[Tensor, "N T C H W"], columns: int) -> Float[Tensor, "T C H2 W2"]:
-    """Clips of the same length as tiles of one clip, row by row.
+    """Clips of the same length as tiles of one clip, row by row, a grey line between them.
 
     Raises:
         ValueError: the tiles do not fill a rectangle of so many columns.
     """
     if columns < 1 or len(videos) % columns:
         raise ValueError(f"{len(videos)} clips do not fill rows of columns = {columns}")
-    return rearrange(videos, "(r c) t ch h w -> t ch (r h) (c w)", c=columns)
+    framed = pad(videos, (0, 1, 0, 1), value=0)
+    return rearrange(framed, "(r c) t ch h w -> t ch (r h) (c w)", c=columns)[..., :-1, :-1]
 
 
 def split(
