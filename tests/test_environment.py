@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -216,16 +215,9 @@ def add_torch(site: Path, on_line=None) -> None:
 
 
 def test_only_one_start_makes_the_environment(env):
-    with install.one_at_a_time():
-        code = (
-            "import sys; sys.path.insert(0, sys.argv[2]);"
-            "from pathlib import Path; from course_lib.cli import install;"
-            "install.ENV = Path(sys.argv[1]); install.one_at_a_time().__enter__()"
-        )
-        other = subprocess.run(
-            [sys.executable, "-c", code, str(env), str(ROOT)], capture_output=True, text=True
-        )
-    assert "wait until that one is done" in other.stderr
+    second = install.one_at_a_time()
+    with install.one_at_a_time(), pytest.raises(CommandError, match="wait until that one is done"):
+        second.__enter__()
     with install.one_at_a_time():
         pass
 

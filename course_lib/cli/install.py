@@ -52,6 +52,8 @@ def make(*, tests: bool = False) -> None:
 def one_at_a_time() -> Iterator[None]:
     """Hold .venv against a second start; the system lets go of it however this one ends."""
     ENV.mkdir(exist_ok=True)
+    if environment.stamp() is None:
+        STAMP.write_text("started", encoding="utf-8")  # from here on .venv is ours
     with (ENV / "many_futures.lock").open("a", encoding="utf-8") as file:
         try:
             if sys.platform == "win32":
@@ -71,7 +73,7 @@ def one_at_a_time() -> Iterator[None]:
 
 def make_venv() -> None:
     """Lay out .venv with pip inside, unless that is done."""
-    if environment.stamp() not in (None, "started") and environment.has_base_python():
+    if environment.stamp() != "started" and environment.has_base_python():
         return
     machine.check_venv()
     print("1/3 Python: making .venv", flush=True)
