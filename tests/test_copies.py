@@ -137,6 +137,13 @@ def test_a_damaged_copy_is_named_and_left_as_it_is(chapter, text):
     assert copy.read_text() == text
 
 
+def test_a_damaged_chapter_is_named_and_makes_no_copy(chapter):
+    (chapter / "notebooks/00_tiny.ipynb").write_text("<<<<<<< HEAD")
+    with pytest.raises(ValueError, match=r"notebooks/00_tiny\.ipynb is not a readable notebook"):
+        copies.open_copy()
+    assert not (chapter / "my_course").exists()
+
+
 def test_a_copy_is_written_whole_or_not_at_all(chapter, monkeypatch):
     copy = copies.open_copy()
     before = copy.read_bytes()

@@ -316,16 +316,20 @@ def test_build_names_the_cell_that_raises_and_writes_nothing(chapter, capsys, bu
     ("placeholder", "message"),
     [
         ("{{tiny.eta0.S11:.1f}}", "no key 'S11' in data/results/tiny.json; it has S10"),
-        ("{{tiny.eta1.S10}}", "no key 'eta1' in data/results/tiny.json; it has eta0"),
+        ("{{tiny.eta1.S10}}", "no key 'eta1' in data/results/tiny.json; it has eta0, bad, flag"),
         ("{{tiny.eta0.S10.x}}", "no key 'x' in data/results/tiny.json; it has 3.14159"),
-        ("{{tiny.eta0}}", "name a number or a text inside it"),
+        ("{{tiny.eta0}}", "name a number or a text in it"),
         ("{{tiny.eta0.S10:d}}", "3.14159 cannot be written so"),
+        ("{{tiny.bad}}", "{{tiny.bad}} is nan; name a number"),
+        ("{{tiny.flag}}", "{{tiny.flag}} is True; name a number"),
         ("{{huge.x}}", "there is no data/results/huge.json; permitted: tiny"),
         ("x^{{a+b}}", "is no number; write {{table.key:.1f}}, and '{ {' in a formula"),
         ("{{build.minutes}}", "no key 'minutes'"),
     ],
 )
 def test_a_number_that_is_not_there_is_named_with_what_is(chapter, capsys, placeholder, message):
+    results = '{"eta0": {"S10": 3.14159}, "bad": NaN, "flag": true}'
+    (chapter / "data/results/tiny.json").write_text(results)
     rewrite(chapter, f"# %% [markdown]\n# # Title\n# It is {placeholder} long.\n")
     assert notebooks.build([]) == 1
     err = capsys.readouterr().err
@@ -333,10 +337,11 @@ def test_a_number_that_is_not_there_is_named_with_what_is(chapter, capsys, place
     assert "00_tiny: cell 1, line 1: " in err
 
 
-def test_results_that_are_not_json_are_named(chapter, capsys):
-    (chapter / "data/results/tiny.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "null", "[1]", "\xff"])
+def test_results_that_are_not_json_are_named(chapter, capsys, text):
+    (chapter / "data/results/tiny.json").write_text(text, encoding="latin-1")
     assert notebooks.build([]) == 1
-    assert "data/results/tiny.json is not JSON" in capsys.readouterr().err
+    assert "data/results/tiny.json is no JSON object" in capsys.readouterr().err
 
 
 def test_an_unknown_chapter_is_refused_with_the_permitted_ones(chapter):

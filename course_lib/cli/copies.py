@@ -12,6 +12,7 @@ from pathlib import Path
 from course_lib import paths, progress
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+REBUILD = "'python3 -m course_lib build' makes the chapters' notebooks"
 
 
 def open_copy(chapter: str | None = None) -> Path:
@@ -28,8 +29,8 @@ def open_copy(chapter: str | None = None) -> Path:
     source = _chosen(chapter)
     copy = paths.course_home() / source.name
     if not copy.exists() or _may_be_replaced(copy, source):
-        notebook = json.loads(source.read_text(encoding="utf-8"))
-        notebook["metadata"].setdefault("course", {})["copied"] = _cells_sha256(notebook)
+        notebook, sha256 = _read(source, REBUILD)
+        notebook["metadata"].setdefault("course", {})["copied"] = sha256
         write(copy, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
     progress.record("opened", chapter=source.stem)
     return copy
@@ -66,19 +67,10 @@ def named(chapter: str, files: Iterable[Path]) -> Path:
 
 def _may_be_replaced(copy: Path, source: Path) -> bool:
     """Whether the chapter has changed and the reader has not; says so where both have."""
-    try:
-        notebook = json.loads(copy.read_text(encoding="utf-8"))
-        current, copied = (
-            _cells_sha256(notebook),
-            notebook["metadata"].get("course", {}).get("copied"),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{copy} is not a readable notebook ({error}); it was left as it is. "
-            "Move it away and open the chapter again for a fresh copy"
-        ) from None
-    new = _cells_sha256(json.loads(source.read_text(encoding="utf-8")))
-    if copied == new or current == new:
+    notebook, current = _read(copy, "Move it away and open the chapter again for a fresh copy")
+    copied = notebook["metadata"].get("course", {}).get("copied")
+    _, new = _read(source, REBUILD)
+    if new in (copied, current):
         return False
     if copied == current:
         return True
@@ -89,11 +81,21 @@ def _may_be_replaced(copy: Path, source: Path) -> bool:
     return False
 
 
-def _cells_sha256(notebook: dict) -> str:
-    """What a reader can edit. Empty cells do not count: Shift+Enter on the last cell adds one."""
-    cells = [[cell["cell_type"], "".join(cell["source"])] for cell in notebook["cells"]]
+def _read(path: Path, advice: str) -> tuple[dict, str]:
+    """A notebook, and the sha256 of what a reader can edit in it.
+
+    Empty cells do not count: Shift+Enter on the last cell adds one.
+    """
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        cells = [[cell["cell_type"], "".join(cell["source"])] for cell in notebook["cells"]]
+        notebook["metadata"].get("course", {}).get("copied")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is not a readable notebook ({error!r}); it was left as it is. {advice}"
+        ) from None
     written = [cell for cell in cells if cell[1].strip()]
-    return hashlib.sha256(json.dumps(written).encode()).hexdigest()
+    return notebook, hashlib.sha256(json.dumps(written).encode()).hexdigest()
 
 
 def clean_for_saving(notebook: dict) -> None:

@@ -72,7 +72,7 @@ def _made(
             raise ValueError("\n".join(faults))
         cells = edition(cells, language=language, solutions=solutions)
         said, stream = make(cells, _target(source.stem, solutions, language)), sys.stdout
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         said, stream = str(error), sys.stderr
     for line in said.splitlines():
         print(f"{source.stem}: {line}", file=stream)

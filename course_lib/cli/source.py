@@ -172,7 +172,7 @@ def stub_and_solution(cell: Cell) -> tuple[str, str]:
     return stub.rstrip("\n"), re.sub(r"^[ \t]+# (END )?SOLUTION\n", "", text, flags=re.M).rstrip()
 
 
-def fill(cells: Iterable[Cell], table: Callable[[str], object]) -> Iterator[Cell]:
+def fill(cells: Iterable[Cell], table: Callable[[str], dict | None]) -> Iterator[Cell]:
     """Replace the `{{...}}` of markdown; `table(name)` gives JSON data, or None to leave it.
 
     Raises:
@@ -185,16 +185,16 @@ def fill(cells: Iterable[Cell], table: Callable[[str], object]) -> Iterator[Cell
             raise ValueError(f"{cell.place}: {error}") from None
 
 
-def filled(text: str, table: Callable[[str], object]) -> str:
+def filled(text: str, table: Callable[[str], dict | None]) -> str:
     """`fill` for the text of one cell."""
     return PLACEHOLDER.sub(lambda match: _number(match, table), text)
 
 
-def result_table(name: str) -> object:
+def result_table(name: str) -> dict | None:
     """`data/results/<name>.json`; None for "build", which is known after the cells have run.
 
     Raises:
-        ValueError: there is no such file, or it is not JSON.
+        ValueError: there is no such file, or it holds no JSON object.
     """
     if name == "build":
         return None
@@ -203,12 +203,12 @@ def result_table(name: str) -> object:
         permitted = ", ".join(sorted(file.stem for file in paths.RESULTS.glob("*.json")))
         raise ValueError(f"there is no data/results/{name}.json; permitted: {permitted or 'none'}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"data/results/{name}.json is not JSON: {error}") from None
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"data/results/{name}.json is no JSON object: {error}") from None
 
 
-def _number(match: re.Match[str], table: Callable[[str], object]) -> str:
+def _number(match: re.Match[str], table: Callable[[str], dict | None]) -> str:
     parts = KEYS.fullmatch(match[1])
     if parts is None:
         raise ValueError(
@@ -225,8 +225,8 @@ def _number(match: re.Match[str], table: Callable[[str], object]) -> str:
                 f"{match[0]}: no key {key!r} in data/results/{name}.json; it has {has}"
             )
         value = value[key]
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{match[0]} is {value!r}; name a number or a text inside it")
+    if type(value) not in (int, float, str) or str(value) in ("nan", "inf", "-inf"):
+        raise ValueError(f"{match[0]} is {value!r}; name a number or a text in it")
     try:
         return format(value, parts[2] or "")
     except ValueError as error:
