@@ -6,13 +6,15 @@ A checker never raises, so a notebook with empty stubs runs from top to bottom.
 """
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from course_lib import progress
+
+Draw = Callable[[], tuple[Tensor, ...]]  # fresh random arguments at every call
 
 
 @dataclass(frozen=True)
@@ -118,21 +120,91 @@ def examine(
     return verdict
 
 
-def name_mistake(
-    candidate: Callable,
-    inputs: tuple[Tensor, ...],
-    mistakes: Mapping[str, Callable],
-    otherwise: str,
-) -> str:
-    """The message of the classic mistake that gives the candidate's very result, else `otherwise`.
+def returns(
+    draw: Draw, shape: tuple[int, ...], names: tuple[str, ...], hint: str
+) -> Callable[[Callable], Fault | None]:
+    """The property to ask first: the candidate runs and gives a float tensor of this shape."""
 
-    `mistakes` maps a message to a function that makes this mistake.
+    def check(candidate: Callable) -> Fault | None:
+        inputs = draw()
+        result = candidate(*inputs)
+        observed = repr(result)
+        if isinstance(result, Tensor):
+            if result.shape == shape and result.is_floating_point():
+                return None
+            observed = f"a {result.dtype} tensor of shape {tuple(result.shape)}"
+        given = describe(inputs, names)
+        return Fault(given, f"a torch.float32 tensor of shape {shape}", observed, hint)
+
+    return check
+
+
+def agrees(
+    truth: Callable[..., Tensor],
+    draws: Sequence[Draw],
+    names: tuple[str, ...],
+    mistakes: Mapping[str, Callable[..., Tensor]],
+    otherwise: str,
+) -> Callable[[Callable], Fault | None]:
+    """The property that the candidate equals `truth` on fresh draws, the smallest first.
+
+    Where it does not, the hint is the message of the mistake (message -> a function that makes
+    it) whose result on the last and largest draw is the candidate's, else `otherwise`.
     """
-    result = candidate(*(value.clone() for value in inputs))
-    for message, mistake in mistakes.items():
-        if close(result, mistake(*inputs)):
-            return message
-    return otherwise
+
+    def check(candidate: Callable) -> Fault | None:
+        for draw in draws:
+            inputs = draw()
+            result, expected = candidate(*_copies(inputs)), truth(*inputs)
+            if not close(result, expected):
+                break
+        else:
+            return None
+        large = draws[-1]()
+        outcome = candidate(*_copies(large))
+        made = [text for text, mistake in mistakes.items() if close(outcome, mistake(*large))]
+        return Fault(
+            given=describe(inputs, names),
+            expected=numbers(expected),
+            observed=numbers(result) if isinstance(result, Tensor) else repr(result),
+            hint=made[0] if made else otherwise,
+        )
+
+    return check
+
+
+def spares_its_arguments(draw: Draw, names: tuple[str, ...]) -> Callable[[Callable], Fault | None]:
+    """The property that the candidate does not write into its arguments."""
+
+    def check(candidate: Callable) -> Fault | None:
+        inputs = draw()
+        kept = _copies(inputs)
+        candidate(*inputs)
+        for name, now, before in zip(names, inputs, kept, strict=True):
+            if not torch.equal(now, before):
+                return Fault(
+                    given="any arguments",
+                    expected=f"`{name}` has the same values after the call",
+                    observed="some of them have changed",
+                    hint="`*=` and operations that end in an underscore write into their argument.",
+                )
+        return None
+
+    return check
+
+
+def describe(inputs: tuple[Tensor, ...], names: tuple[str, ...]) -> str:
+    """Arguments as text: the values of small tensors, the shape of large ones."""
+    return ", ".join(
+        f"{name} = {numbers(value)}"
+        if value.numel() <= 4
+        else f"{name} of shape {tuple(value.shape)}"
+        for name, value in zip(names, inputs, strict=True)
+    )
+
+
+def _copies(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(value.clone() for value in inputs)
 
 
 def close(result: object, truth: Tensor) -> bool:
