@@ -1,0 +1,103 @@
+// The browser's half of prediction.py: a control with a commit button, and an answer that unfolds.
+
+let numViews = 0;
+
+function create(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+// JupyterLab would take plain keys for the notebook: arrows select cells, Enter edits one.
+function keepKeys(root) {
+  root.addEventListener("keydown", (event) => {
+    const modified = event.ctrlKey || event.metaKey || event.altKey;
+    if (!modified && event.key !== "Escape" && !(event.key === "Enter" && event.shiftKey))
+      event.stopPropagation();
+  });
+}
+
+// Each control has its node, the value it is set to (null: none), and a way to set it.
+function makeChoice(model) {
+  const name = `mf-choice-${numViews++}`;
+  const inputs = model.get("options").map((value) => create("input", { type: "radio", name, value }));
+  const labels = inputs.map((input) => create("label", { class: "mf-option" }, input, input.value));
+  return {
+    node: create("div", {}, ...labels),
+    get: () => inputs.find((input) => input.checked)?.value ?? null,
+    set: (value) => inputs.forEach((input) => (input.checked = input.value === value)),
+  };
+}
+
+function makeSlider(model) {
+  const { low, high, step, start, labels } = model.get("scale");
+  const input = create("input", {
+    type: "range", min: low, max: high, step, "aria-label": model.get("question"),
+  });
+  const output = create("output", { "aria-hidden": "true" });
+  const show = () => {
+    output.textContent = labels[Math.round((input.valueAsNumber - low) / step)];
+    input.setAttribute("aria-valuetext", output.textContent);
+  };
+  input.value = start;
+  input.addEventListener("input", show);
+  show();
+  return {
+    node: create("div", { class: "mf-scale" }, labels[0], input, labels[labels.length - 1], output),
+    get: () => input.valueAsNumber,
+    set: (value) => {
+      if (value !== null) input.value = value;
+      show();
+    },
+  };
+}
+
+function renderPrediction(model, el) {
+  const control = model.get("options") ? makeChoice(model) : makeSlider(model);
+  const commit = create("button", { type: "button", class: "mf-main" });
+  const status = create("span", { class: "mf-status", role: "status" });
+  const question = create("legend", {}, model.get("question"));
+  const root = create("div", { class: "mf-reader mf-edge" },
+    create("fieldset", {}, question, control.node),
+    create("div", { class: "mf-row" }, commit, status));
+  const ready = () => (commit.disabled = control.get() === null);
+  const update = () => {
+    control.set(model.get("value"));
+    commit.textContent = model.get("value") === null ? "Commit my prediction" : "Change my prediction";
+    status.textContent = model.get("status");
+    ready();
+  };
+  control.node.addEventListener("input", ready);
+  commit.addEventListener("click", () => model.send({ commit: control.get() }));
+  model.on("change:value change:status", update);
+  keepKeys(root);
+  update();
+  el.append(root);
+  return () => model.off("change:value change:status", update);
+}
+
+function renderReveal(model, el) {
+  const root = create("div", { class: "mf-reader mf-edge", role: "status" });
+  const update = () => {
+    const answer = model.get("answer");
+    if (answer) {
+      root.innerHTML = answer;
+      return;
+    }
+    const anyway = create("button", { type: "button" }, "Show me anyway");
+    anyway.addEventListener("click", () => model.send("show"));
+    root.replaceChildren(create("span", { class: "mf-status" }, model.get("folded")), anyway);
+  };
+  model.on("change:answer", update);
+  keepKeys(root);
+  update();
+  el.append(root);
+  return () => model.off("change:answer", update);
+}
+
+export default {
+  render({ model, el }) {
+    return model.get("folded") === undefined ? renderPrediction(model, el) : renderReveal(model, el);
+  },
+};
