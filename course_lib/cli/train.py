@@ -70,7 +70,6 @@ def _train(recipe: "Recipe", args: argparse.Namespace) -> int:
     from course_lib.training.run import make_fabric, train
 
     torch.set_num_threads(args.threads)
-    logging.getLogger("lightning").setLevel(logging.WARNING)  # it reports every process it starts
     config = recipe.config(full=args.full)
     fabric = make_fabric(config)
     logger = logging.getLogger("course_lib")

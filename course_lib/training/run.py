@@ -30,14 +30,20 @@ def run_folder(recipe: Recipe, *, full: bool = False) -> Path:
 
 
 def make_fabric(config: Config) -> Fabric:
-    """The best device here, or what `fabric run` asked for, in the config's precision."""
-    launched = "LT_CLI_USED" in os.environ
-    accelerator = os.environ.get("LT_ACCELERATOR", "auto") if launched else "auto"
+    """The best device here in the config's precision, or what `fabric run` or `torchrun` chose."""
+    by_fabric = "LT_CLI_USED" in os.environ  # then Fabric reads its command line from LT_*
+    accelerator = os.environ.get("LT_ACCELERATOR", "auto") if by_fabric else "auto"
     on_cuda = torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
     precision = config.precision or ("bf16-mixed" if on_cuda else "32-true")
-    if "LT_PRECISION" in os.environ:
-        precision = None
-    return Fabric(devices="auto" if launched else 1, precision=precision)
+    if by_fabric:
+        return Fabric(precision=None if "LT_PRECISION" in os.environ else precision)
+    fabric = Fabric(
+        devices=int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
+        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", 1)),
+        precision=precision,
+    )
+    fabric.launch()
+    return fabric
 
 
 def train(
