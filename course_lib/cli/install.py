@@ -33,10 +33,14 @@ def make(*, tests: bool = False) -> None:
     machine.check_writable()
     machine.check_owner(reason)
     machine.check_disk("CUDA" if gpu else "CPU")
+    is_laid_out = environment.stamp() not in (None, "started") and environment.has_base_python()
+    if not is_laid_out:
+        machine.check_venv()
     print(f"Setting up the course: {reason}. This takes a few minutes.", flush=True)
     start = time.monotonic()
     with one_at_a_time():
-        make_venv()
+        if not is_laid_out:
+            make_venv()
         site = environment.site_packages()
         if site is None:
             raise CommandError(f"{ENV} holds no packages folder: delete {ENV} and try again.")
@@ -72,10 +76,7 @@ def one_at_a_time() -> Iterator[None]:
 
 
 def make_venv() -> None:
-    """Lay out .venv with pip inside, unless that is done."""
-    if environment.stamp() != "started" and environment.has_base_python():
-        return
-    machine.check_venv()
+    """Lay out .venv with pip inside."""
     print("1/3 Python: making .venv", flush=True)
     for old in ("bin", "include", "lib", "lib64", "Lib", "Scripts"):
         remove(ENV / old)
