@@ -44,6 +44,20 @@ class Metric:
                 f"value is {self.value}; permitted: between low {self.low} and high {self.high}"
             )
 
+    @classmethod
+    def of_share(cls, count: int, total: int) -> Metric:
+        """The share `count` of `total` with Wilson's interval, which says something at 0 of n too.
+
+        Raises:
+            ValueError: `count` lies outside 0..total, or `total` is 0.
+        """
+        if not 0 <= count <= total or not total:
+            raise ValueError(f"count is {count} of {total}; permitted: 0..total of 1 and more")
+        z, share = 1.96, count / total
+        middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+        half = z / (1 + z**2 / total) * (share * (1 - share) / total + (z / 2 / total) ** 2) ** 0.5
+        return cls(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))
+
 
 @dataclass(frozen=True)
 class Config:

@@ -1,0 +1,1 @@
+"""Networks: one paper, one file, leaf to root. They know no loss and no sampler."""
