@@ -1,0 +1,168 @@
+"""JupyterLab in headless Chromium: the server a reader has, and notebooks opened in it."""
+
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+from playwright.sync_api import BrowserContext, Page, sync_playwright
+
+from course_lib import paths
+from course_lib.cli import lab
+
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+ERROR = "application/vnd.jupyter.error"
+PATIENCE_MS = 120_000
+KERNEL_IS_IDLE = """() => {
+    const context = window.jupyterapp?.shell.currentWidget?.sessionContext;
+    const kernel = context?.isReady && context.session?.kernel;
+    return kernel && kernel.connectionStatus === "connected" && kernel.status === "idle";
+}"""
+
+
+def find_chromium() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running JupyterLab: its address, its token and the folder it shows."""
+
+    url: str
+    token: str
+    root: Path
+
+
+@contextmanager
+def run_lab(folder: Path) -> Iterator[Server]:
+    """JupyterLab as `python3 -m course_lib lab` starts it; it writes below `folder` only."""
+    root, own, token = folder / "root", folder / "own", secrets.token_urlsafe(16)
+    root.mkdir()
+    own.mkdir()
+    variables = lab.lab_environment(own, token) | {
+        "COURSE_HOME": str(folder / "course_home"),
+        "PYTHONPATH": str(paths.ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+    log = folder / "lab.log"
+    with log.open("w", encoding="utf-8") as file:
+        server = subprocess.Popen(
+            [*lab.command(root), "--LabApp.expose_app_in_browser=True"],
+            env=variables,
+            stdout=file,
+            stderr=file,
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            port = lab.wait_until_it_answers(server, own / "runtime", token, log)
+            yield Server(f"http://127.0.0.1:{port}", token, root)
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+@contextmanager
+def run_chromium(profile: Path, executable: str) -> Iterator[BrowserContext]:
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=executable,
+            headless=True,
+            args=CHROMIUM_ARGUMENTS,
+            viewport={"width": 1400, "height": 1000},
+        )
+        context.set_default_timeout(PATIENCE_MS / 4)
+        yield context
+        context.close()
+
+
+def make_notebook(cells: Sequence[str]) -> nbformat.NotebookNode:
+    """A notebook of these code cells."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    return notebook
+
+
+@dataclass
+class OpenNotebook:
+    """A notebook on the screen, what its page complained of, and what it asked of other machines."""
+
+    page: Page
+    path: Path
+    server: Server
+    errors: list[str] = field(default_factory=list)
+    external: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self._note(request.url))
+
+    def _note(self, url: str) -> None:
+        if not url.startswith(
+            (self.server.url, "data:", "blob:", self.server.url.replace("http", "ws"))
+        ):
+            self.external.append(url)
+
+    def load(self) -> None:
+        """Open the page and wait until the kernel is connected and idle."""
+        self.page.goto(
+            f"{self.server.url}/lab/tree/{self.path.name}?reset&token={self.server.token}"
+        )
+        self.wait_until_idle()
+
+    def wait_until_idle(self) -> None:
+        # The sign of idleness in the toolbar shows before there is a kernel, and a command given
+        # then opens the dialog "Select Kernel".
+        self.page.wait_for_function(KERNEL_IS_IDLE, timeout=PATIENCE_MS)
+
+    def command(self, name: str, **arguments: object) -> object:
+        """Run a command of JupyterLab, for example "docmanager:save", and wait until it is done."""
+        return self.page.evaluate(
+            "([name, args]) => window.jupyterapp.commands.execute(name, args).then(() => null)",
+            [name, arguments],
+        )
+
+    def run_all(self) -> None:
+        """Run all cells; a cell that raises fails the test."""
+        self.command("notebook:run-all-cells")
+        self.wait_until_idle()
+        raised = self.page.locator(f"[data-mime-type='{ERROR}']").all_inner_texts()
+        assert raised == []
+
+    def save(self) -> nbformat.NotebookNode:
+        """Save as a reader does, and return what stands in the file."""
+        self.command("docmanager:save")
+        return nbformat.read(self.path, as_version=4)
+
+    def restart_kernel(self) -> None:
+        """A fresh kernel behind the same page, without the question JupyterLab would ask."""
+        api, headers = f"{self.server.url}/api", {"Authorization": f"token {self.server.token}"}
+        for session in self.page.request.get(f"{api}/sessions", headers=headers).json():
+            if session["path"] == self.path.name:
+                kernel = session["kernel"]["id"]
+                self.page.request.post(f"{api}/kernels/{kernel}/restart", headers=headers)
+
+    def close(self) -> None:
+        """Close the page and end its kernel."""
+        api, headers = f"{self.server.url}/api", {"Authorization": f"token {self.server.token}"}
+        for session in self.page.request.get(f"{api}/sessions", headers=headers).json():
+            if session["path"] == self.path.name:
+                self.page.request.delete(f"{api}/sessions/{session['id']}", headers=headers)
+        self.page.close()
