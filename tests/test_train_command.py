@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.fabric import Fabric
 from PIL import Image
 from tiny_recipe import LINE, SMALL, Line, line_loss
 
@@ -20,6 +21,7 @@ from course_lib.training import checkpoint
 from course_lib.training.checkpoint import CheckpointError
 from course_lib.training.loop import Objective
 from course_lib.training.recipe import Metric
+from course_lib.training.run import train
 
 STATES = "runs/line/small/state-*.safetensors"
 
@@ -384,3 +386,28 @@ def test_recipes_and_what_they_import_need_only_what_a_bare_gpu_machine_has():
                 foreign.add(f"{path.relative_to(library)} imports {name}")
     assert len(seen) > 8
     assert foreign == set()
+
+
+def shipped_small_recipes():
+    """The recipes whose shipped checkpoint two cores can make again, the quickest first."""
+    found = []
+    for recipe in command.find_recipes().values():
+        if recipe.path.exists():
+            results = json.loads((paths.RESULTS / f"{recipe.name}.json").read_text("utf-8"))
+            if results["scale"] == "small":
+                found.append((results["history"][-1]["seconds"], recipe, results["metrics"]))
+    return sorted(found, key=lambda entry: entry[0])
+
+
+@pytest.mark.slow
+def test_the_smallest_recipe_trains_again_to_its_stored_metrics(request):
+    found = shipped_small_recipes()
+    if not found:
+        pytest.skip("no recipe of the small size has a shipped checkpoint")
+    _, recipe, stored = found[0]
+    request.getfixturevalue("home")  # from here on, nothing is written beside what ships
+    for _ in train(recipe, fabric=Fabric(accelerator="cpu", devices=1)):
+        pass
+    _, manifest = checkpoint.read(recipe.path)
+    for name, metric in stored.items():
+        assert metric["low"] <= manifest["metrics"][name]["value"] <= metric["high"], name
