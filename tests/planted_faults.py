@@ -1,0 +1,153 @@
+"""Plant one fault after another in a copy of the tree and see whether its tests notice.
+
+    python tests/planted_faults.py            # every fault
+    python tests/planted_faults.py futures    # those whose file name holds "futures"
+
+Not part of the default run: every fault costs a start of pytest. A fault is one row: the file, the
+original text (found exactly once), the faulty text. To add faults, add rows under the test files
+that should catch them.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv*", "runs", "editions", "my_course", "__pycache__", ".*_cache", ".wheels"
+)
+
+CROSSROADS = "course_lib/data/crossroads.py"
+EXACT = "course_lib/data/futures.py"
+JUDGE = "course_lib/evaluation/futures.py"
+
+# test files: rows of (file, original text, faulty text)
+FAULTS = {
+    "tests/test_crossroads.py": [
+        (CROSSROADS, "return arrival + 1\n", "return arrival\n"),
+        (CROSSROADS, "ARM_LENGTH // self.speed + 1", "ARM_LENGTH // self.speed"),
+        (CROSSROADS, "(0.6, 0.3, 0.1)", "(0.6, 0.1, 0.3)"),
+        (CROSSROADS, "(0.5, 0.0, 1.0)", "(0.5, 0.0, 0.0)"),
+        (CROSSROADS, ".sum(-1).mT", ".sum(-1)"),
+        (CROSSROADS, "images[:, 4:24, 4:24]", "images[:, 3:23, 4:24]"),
+        (CROSSROADS, "HOUSE_SHADE = 0.25", "HOUSE_SHADE = 0.3"),
+        (CROSSROADS, "cumsum(-1)[:, :2]", "cumsum(-1)"),
+        (CROSSROADS, "chance[0, :, None] >=", "chance[1, :, None] >="),
+        (
+            CROSSROADS,
+            "(walked - ARM_LENGTH).clamp(0, ARM_LENGTH)",
+            "(walked - ARM_LENGTH).clamp(0)",
+        ),
+        (CROSSROADS, "(-1, 0), (0, -1), (1, 0)", "(-1, 0), (0, 1), (1, 0)"),
+        (CROSSROADS, "returned &= self.preset.returns", "pass"),
+        (
+            CROSSROADS,
+            "arrivals[torch.randint(len(arrivals), (batch,)",
+            "arrivals[torch.randint(2, (batch,)",
+        ),
+        (CROSSROADS, "if returns and not self.preset.returns", "if False"),
+        (CROSSROADS, "torch.maximum(2 * canvas - 1, self.map)", "(2 * canvas - 1 + self.map + 1)"),
+        (CROSSROADS, "columns, rows =", "rows, columns ="),
+    ],
+    "tests/test_exact_futures.py": [
+        (
+            CROSSROADS,
+            "torch.stack([1 - comes_back, comes_back], 1)",
+            "torch.stack([comes_back, 1 - comes_back], 1)",
+        ),
+        (CROSSROADS, "probs[:, :kinds].flatten()", "probs[:, :kinds].T.flatten()"),
+        (CROSSROADS, "self.preset.tau1(arrival) - context", "self.preset.tau1(arrival)"),
+        (
+            EXACT,
+            "torch.tensordot(self.probs, self.clips.double(), dims=1)",
+            "self.clips.double().mean(0)",
+        ),
+        (EXACT, ".square().mean(-1)", ".square().sum(-1)"),
+        (EXACT, "differs.cummax(-1).values", "differs"),
+        (EXACT, "torch.diff(total, prepend=total.new_zeros(1))", "total"),
+        (EXACT, "self.probs[matches] / self.probs[matches].sum()", "self.probs[matches]"),
+        (EXACT, "& (self.probs > 0)\n        if", "\n        if"),
+        (EXACT, "max(self.turn_step - length, 0)", "self.turn_step"),
+        (EXACT, "clips - self.probs @ clips", "clips - clips.mean(0)"),
+        (EXACT, "scale = self.probs.sqrt()", "scale = self.probs"),
+        (EXACT, "2 * alpha_bar.sqrt() * overlap", "2 * alpha_bar * overlap"),
+        (EXACT, "alpha_bar * clips.square()", "alpha_bar.sqrt() * clips.square()"),
+        (EXACT, "(2 * (1 - alpha_bar))", "(1 - alpha_bar)"),
+        (EXACT, "self.probs.log() - squares", "-squares"),
+        (EXACT, "slopes = 1 / (betas * frame_size)", "slopes = 1 / (betas * frame_size * horizon)"),
+        (EXACT, "- 2 * mixed.mT + norms", "- 2 * mixed.mT + 0 * norms"),
+        (EXACT, "        points = joint.mT / weights[..., None]\n", ""),
+        (EXACT, "drawn[:, None] >= ", "drawn[:, None] <= "),
+    ],
+    "tests/test_futures.py": [
+        (JUDGE, "error[..., start:].sum(-1)", "error.sum(-1)"),
+        (JUDGE, "(error / size).amax(-1)", "(error / size)[..., start:].amax(-1)"),
+        (JUDGE, "(worst <= VALID_FRAME)", "(worst <= 1)"),
+        (JUDGE, "VALID_DISTANCE = 0.15", "VALID_DISTANCE = 0.25"),
+        (JUDGE, "valid=shows[:, possible]", "valid=shows"),
+        (JUDGE, "forbidden=shows[:, ~possible]", "forbidden=shows[:, possible]"),
+        (JUDGE, "abs().sum().item() / 2,", "abs().sum().item(),"),
+        (JUDGE, "m = (n * p).floor()", "m = (n * p).ceil()"),
+        (JUDGE, "(num_samples * (num_samples - 1))", "num_samples**2"),
+        (JUDGE, "to_truth - spread / 2", "to_truth - spread"),
+        (JUDGE, 'values("forbidden")[at_risk], cues[at_risk]', 'values("forbidden"), cues'),
+        (JUDGE, "values[strata == stratum]", "values"),
+        (JUDGE, "[0.025, 0.975]", "[0.05, 0.95]"),
+        (
+            JUDGE,
+            "members[torch.randperm(len(members), generator=generator)[:wanted]]",
+            "members[:wanted]",
+        ),
+        (JUDGE, "torch.randint(len(arrivals), (wanted,)", "torch.randint(1, (wanted,)"),
+        (JUDGE, "futures.mmse()[start:].sum()", "futures.mmse().mean()"),
+        (JUDGE, "(prediction - futures.mean())[start:]", "(prediction - futures.mean())"),
+        (JUDGE, "whole.argmin(1)", "whole[:, possible].argmin(1)"),
+        (JUDGE, "futures.probs @ torch.cdist(clips, clips)", "torch.cdist(clips, clips).mean(0)"),
+    ],
+}
+
+
+def tests_pass(tree: Path, test_file: str) -> bool:
+    """Run one test file of the copied tree, which stands first on the import path."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test_file]
+    return subprocess.run(command, cwd=tree, capture_output=True, check=False).returncode == 0
+
+
+def plant(tree: Path, test_file: str, file: str, original: str, faulty: str) -> bool:
+    """Whether the tests catch this fault; the copy is mended afterwards."""
+    path = tree / file
+    text = path.read_text(encoding="utf-8")
+    if text.count(original) != 1:
+        raise ValueError(
+            f"{original!r} occurs {text.count(original)} times in {file}; once is needed"
+        )
+    path.write_text(text.replace(original, faulty), encoding="utf-8")
+    caught = not tests_pass(tree, test_file)
+    path.write_text(text, encoding="utf-8")
+    return caught
+
+
+def main() -> int:
+    """Plant the faults whose file name holds the first argument; the number that survived."""
+    part = sys.argv[1] if len(sys.argv) > 1 else ""
+    survived = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
+        for test_file, rows in FAULTS.items():
+            rows = [row for row in rows if part in row[0]]
+            if rows and not tests_pass(tree, test_file):
+                raise RuntimeError(f"{test_file} fails before any fault is planted")
+            for file, original, faulty in rows:
+                caught = plant(tree, test_file, file, original, faulty)
+                survived += not caught
+                verdict = "caught  " if caught else "SURVIVED"
+                print(f"{verdict} {file}: {original!r} -> {faulty!r}", flush=True)
+    print(f"{survived} survived")
+    return survived
+
+
+if __name__ == "__main__":
+    sys.exit(min(main(), 1))
