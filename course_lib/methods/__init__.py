@@ -1,0 +1,1 @@
+"""The mathematics: losses, fits and samplers; none knows a network."""
