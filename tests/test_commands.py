@@ -158,6 +158,12 @@ def test_doctor_names_what_is_broken(clone, tmp_path):
     assert "lost.npz" in done.stdout
 
 
+def test_on_a_hub_the_copy_is_made_and_no_second_server(clone):
+    done = start(clone, "lab", JUPYTERHUB_SERVICE_PREFIX="/user/x/")
+    assert done.returncode == 0
+    assert str(clone / "my_course" / "00_one.ipynb") in done.stdout
+
+
 def fetch(url: str, method: str = "GET", body: dict | None = None) -> dict:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
@@ -197,6 +203,7 @@ def test_lab_serves_the_readers_copy_and_leaves_everything_else_alone(clone, tmp
         process.wait()
         process.stdout.close()
     assert list(home.iterdir()) == []
+    assert not list((clone / "my_course" / ".jupyter" / "runtime").glob("jpserver-*"))
     assert {p.name for p in clone.iterdir()} - {"my_course"} == {
         "course_lib", "notebooks", "data", "tests", "pyproject.toml", "requirements.lock"
     }  # fmt: skip

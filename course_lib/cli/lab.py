@@ -34,15 +34,18 @@ def open_lab(chapter: str | None, *, browser: bool) -> int:
     Raises:
         CommandError: there is no such chapter, or JupyterLab does not start.
     """
+    own = course_home().absolute() / ".jupyter"
     try:
-        notebook = copies.open_copy(chapter)
+        notebook = copies.open_copy(chapter).absolute()
+        own.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         raise CommandError(str(error)) from error
+    if "JUPYTERHUB_SERVICE_PREFIX" in os.environ:
+        print(f"A hub shows one JupyterLab only, the one you came by: open {notebook} there.")
+        return 0
     # A read-only clone with COURSE_HOME elsewhere still shows the reader's notebooks.
-    root = ROOT if notebook.is_relative_to(ROOT) else course_home().resolve()
+    root = ROOT if notebook.is_relative_to(ROOT) else own.parent
     token = secrets.token_urlsafe(16)
-    own = course_home().resolve() / ".jupyter"
-    own.mkdir(parents=True, exist_ok=True)
     log = own / "lab.log"
     with log.open("w", encoding="utf-8") as file:
         server = subprocess.Popen(
@@ -58,11 +61,21 @@ def open_lab(chapter: str | None, *, browser: bool) -> int:
         place = quote(notebook.relative_to(root).as_posix())
         address = f"http://127.0.0.1:{port}/lab/tree/{place}?token={token}"
         announce(address, port, browser=browser)
-    except BaseException:
-        server.terminate()
+        return server.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        stop(server)
+
+
+def stop(server: subprocess.Popen) -> None:
+    """End a server and its kernels, if it still runs."""
+    server.terminate()
+    try:
+        server.wait(15)
+    except subprocess.TimeoutExpired:
+        server.kill()
         server.wait()
-        raise
-    return environment.wait(server)
 
 
 def command(root: Path) -> list[str]:
@@ -92,7 +105,7 @@ def lab_environment(own: Path, token: str) -> dict[str, str]:
         "MPLCONFIGDIR": "matplotlib",
     }
     return environment.child_environment(
-        COURSE_HOME=str(course_home().resolve()),
+        COURSE_HOME=str(own.parent),
         JUPYTER_CONFIG_PATH=str(SETTINGS),
         JUPYTER_PREFER_ENV_PATH="1",  # a kernel of the user's that is also named python3 loses
         JUPYTER_TOKEN=token,

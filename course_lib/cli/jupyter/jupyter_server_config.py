@@ -1,5 +1,6 @@
 """What JupyterLab does differently in this course; the folder is on JUPYTER_CONFIG_PATH."""
 
+import signal
 from typing import Any
 
 from course_lib.cli.copies import clean_for_saving
@@ -10,6 +11,10 @@ def clean(model: dict, **_: Any) -> None:
     if model["type"] == "notebook" and model["content"] is not None:
         clean_for_saving(model["content"])
 
+
+# Ctrl-C reaches the whole terminal. Without a terminal of its own Jupyter would leave its kernels
+# and files where they are; `lab` ends it in order.
+signal.signal(signal.SIGINT, lambda *_: None)
 
 c = get_config()  # type: ignore[name-defined]  # Jupyter defines it
 c.FileContentsManager.pre_save_hook = clean
