@@ -207,6 +207,22 @@ def test_samples_follow_the_described_probabilities(digits):
     assert len(clips.index.unique()) == len(digits)
 
 
+def test_the_largest_random_number_is_still_a_turn(digits, monkeypatch):
+    # The sum .6 + .3 + .1 is below 1 in binary, and so is the largest number drawn.
+    largest = np.nextafter(1, 0)
+    monkeypatch.setattr(
+        torch, "rand", lambda *size, **_: torch.full(size, largest, dtype=torch.float64)
+    )
+    world = Crossroads(digits, TWICE)
+    clips = world.sample(200, generator=torch.Generator().manual_seed(0))
+    for label, turn in zip(clips.label.tolist(), clips.turn.tolist(), strict=True):
+        assert turn < 3
+        assert TABLE[label][0][turn] > 0
+    for index in range(20):
+        futures = world.futures(index, 3)
+        assert torch.equal(futures.sample(1)[0], futures.clips[-1])
+
+
 def test_nobody_comes_back_where_the_preset_forbids_it(digits):
     clips = Crossroads(digits, BASE).sample(500, generator=torch.Generator().manual_seed(0))
     assert not clips.returned.any()
