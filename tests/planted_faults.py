@@ -22,6 +22,11 @@ LEFT_OUT = shutil.ignore_patterns(
 CROSSROADS = "course_lib/data/crossroads.py"
 EXACT = "course_lib/data/futures.py"
 JUDGE = "course_lib/evaluation/futures.py"
+FRAMES = "course_lib/evaluation/frames.py"
+DISTRIBUTIONS = "course_lib/evaluation/distributions.py"
+TOY = "course_lib/data/toy.py"
+LIKELIHOOD = "course_lib/methods/likelihood.py"
+PEDESTRIANS = "course_lib/data/pedestrians.py"
 
 # test files: rows of (file, original text, faulty text)
 FAULTS = {
@@ -105,6 +110,79 @@ FAULTS = {
         (JUDGE, "(prediction - futures.mean())[start:]", "(prediction - futures.mean())"),
         (JUDGE, "whole.argmin(1)", "whole[:, possible].argmin(1)"),
         (JUDGE, "futures.probs @ torch.cdist(clips, clips)", "torch.cdist(clips, clips).mean(0)"),
+    ],
+    "tests/test_frames.py": [
+        (FRAMES, "DATA_RANGE = 2.0", "DATA_RANGE = 1.0"),
+        (FRAMES, "data_range**2 / mse", "data_range / mse"),
+        (FRAMES, ".mean((2, 3, 4))\n\n\ndef psnr", ".sum(2).mean((2, 3))\n\n\ndef psnr"),
+        (FRAMES, "SSIM_SIGMA = 1.5", "SSIM_SIGMA = 1.6"),
+        (FRAMES, 'mode="reflect"', 'mode="replicate"'),
+        (FRAMES, "(0.03 * data_range)", "(0.01 * data_range)"),
+        (
+            FRAMES,
+            "down = video[..., 1:, :-1] - video[..., :-1, :-1]",
+            "down = video[..., 1:, 1:] - video[..., :-1, :-1]",
+        ),
+        (
+            FRAMES,
+            "return scores[best, torch.arange(scores.shape[1], device=scores.device)]",
+            "return scores.amax(0) if larger_is_better else scores.amin(0)",
+        ),
+        (
+            FRAMES,
+            "argmax(0) if larger_is_better else per_clip.argmin(0)",
+            "argmin(0) if larger_is_better else per_clip.argmax(0)",
+        ),
+        (
+            FRAMES,
+            "cov = _window_mean(x * y) - mean_x * mean_y",
+            "cov = (_window_mean(x * y) - mean_x * mean_y).clamp(min=0)",
+        ),
+        (FRAMES, ".mean((1, 2, 3)).unflatten", "[..., 5:-5, 5:-5].mean((1, 2, 3)).unflatten"),
+    ],
+    "tests/test_distributions.py": [
+        (DISTRIBUTIONS, "- 2 * cross", "- cross"),
+        (DISTRIBUTIONS, "/ (len(features) - 1)", "/ len(features)"),
+        (DISTRIBUTIONS, "(mean1 - mean2).square().sum()", "(mean1 - mean2).square().sum().sqrt()"),
+        (
+            DISTRIBUTIONS,
+            "torch.linalg.eigvalsh(root1 @ cov2 @ root1)",
+            "values * torch.linalg.eigvalsh(cov2)",
+        ),
+        (DISTRIBUTIONS, "centred = features - mean", "centred = features"),
+        (DISTRIBUTIONS, "eigenvalues.clamp(min=0).sqrt()", "eigenvalues.sqrt()"),
+        (DISTRIBUTIONS, "    features = features.double()\n", "    features = features.float()\n"),
+        (
+            DISTRIBUTIONS,
+            "(vectors * _roots(values)) @ vectors.T",
+            "(vectors * _roots(values)) @ vectors",
+        ),
+        (DISTRIBUTIONS, "max(distance.item(), 0.0)", "abs(distance.item())"),
+    ],
+    "tests/test_toy.py": [
+        (TOY, "self.sigmas[bump, None] * noise", "self.sigmas[bump, None] ** 2 * noise"),
+        (TOY, "x.shape[-1] * (", "1 * ("),
+        (TOY, "(2 * self.sigmas**2)", "(2 * self.sigmas)"),
+    ],
+    "tests/test_likelihood.py": [
+        (LIKELIHOOD, "correction=0", "correction=1"),
+        (
+            LIKELIHOOD,
+            "return (log_q.exp() * (log_q - log_p)).sum()",
+            "return (log_p.exp() * (log_p - log_q)).sum()",
+        ),
+        (LIKELIHOOD, "key=lambda pair: pair[0]", "key=lambda pair: -pair[0]"),
+        (LIKELIHOOD, "- (sd * math.sqrt(2 * math.pi)).log()", "- 0 * sd"),
+    ],
+    "tests/test_pedestrians.py": [
+        (PEDESTRIANS, "slice(600, 795)", "slice(500, 795)"),
+        (PEDESTRIANS, "dtype=np.uint8)", "dtype=np.int64).astype(np.uint8) // 2 * 1"),
+        (
+            PEDESTRIANS,
+            "range(0, len(strip) - num_frames + 1, num_frames)",
+            "range(0, len(strip) - num_frames + 1, num_frames // 2)",
+        ),
+        (PEDESTRIANS, "].clone()", "]"),
     ],
 }
 
