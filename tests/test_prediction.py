@@ -99,7 +99,7 @@ def test_a_choice_is_right_or_wrong_and_shows_the_distribution():
     reveal = question.reveal("left", distribution={"left": 0.6, "straight": 0.3, "right": 0.1})
     question.commit("right")
     assert "You predicted “right”, which is not it. Measured: “left”." in reveal.answer
-    assert re.findall(r"(\d+)%</td>", reveal.answer) == ["60", "30", "10"]
+    assert re.findall(r"(\d+) %</td>", reveal.answer) == ["60", "30", "10"]
     question.commit("left")
     assert "You predicted “left”: right." in reveal.answer
     assert [event["correct"] for event in progress.events("reveal")] == [False, True]

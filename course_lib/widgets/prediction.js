@@ -2,22 +2,6 @@
 
 let numViews = 0;
 
-function create(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-// JupyterLab would take plain keys for the notebook: arrows select cells, Enter edits one.
-function keepKeys(root) {
-  root.addEventListener("keydown", (event) => {
-    const modified = event.ctrlKey || event.metaKey || event.altKey;
-    if (!modified && event.key !== "Escape" && !(event.key === "Enter" && event.shiftKey))
-      event.stopPropagation();
-  });
-}
-
 // Each control has its node, the value it is set to (null: none), and a way to set it.
 function makeChoice(model) {
   const name = `mf-choice-${numViews++}`;
@@ -55,7 +39,7 @@ function makeSlider(model) {
 
 function renderPrediction(model, el) {
   const control = model.get("options") ? makeChoice(model) : makeSlider(model);
-  const commit = create("button", { type: "button", class: "mf-main" });
+  const commit = button("", () => model.send({ commit: control.get() }), { class: "mf-main" });
   const status = create("span", { class: "mf-status", role: "status" });
   const question = create("legend", {}, model.get("question"));
   const root = create("div", { class: "mf-reader mf-edge" },
@@ -69,12 +53,10 @@ function renderPrediction(model, el) {
     ready();
   };
   control.node.addEventListener("input", ready);
-  commit.addEventListener("click", () => model.send({ commit: control.get() }));
-  model.on("change:value change:status", update);
   keepKeys(root);
   update();
   el.append(root);
-  return () => model.off("change:value change:status", update);
+  return listen(model, ["value", "status"], update);
 }
 
 function renderReveal(model, el) {
@@ -85,15 +67,13 @@ function renderReveal(model, el) {
       root.innerHTML = answer;
       return;
     }
-    const anyway = create("button", { type: "button" }, "Show me anyway");
-    anyway.addEventListener("click", () => model.send("show"));
+    const anyway = button("Show me anyway", () => model.send("show"));
     root.replaceChildren(create("span", { class: "mf-status" }, model.get("folded")), anyway);
   };
-  model.on("change:answer", update);
   keepKeys(root);
   update();
   el.append(root);
-  return () => model.off("change:answer", update);
+  return listen(model, ["answer"], update);
 }
 
 export default {

@@ -13,9 +13,8 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-from course_lib import progress
 from course_lib.plots import Picture
-from course_lib.widgets.reader import beside, events_of, split_key
+from course_lib.widgets.reader import beside, events_of, keep, script, split_key
 from course_lib.widgets.reveal import UNPREDICTED, Judgement, Reveal, number_line, option_bars
 
 HERE = Path(__file__).parent
@@ -33,7 +32,7 @@ class Prediction(anywidget.AnyWidget):
     last, also on an earlier day, and None before.
     """
 
-    _esm = HERE / "prediction.js"
+    _esm = script("prediction.js")
     _css = HERE / "reader.css"
 
     question = traitlets.Unicode().tag(sync=True)
@@ -65,13 +64,9 @@ class Prediction(anywidget.AnyWidget):
         """
         if not self._permits(value):
             raise ValueError(f"the prediction is {value!r}; permitted: {self.permitted}")
-        note = self._note()
-        try:
-            progress.record("prediction", **self._place, value=value)
-        except OSError as error:  # a full disk must not keep the reader from the answer
-            note = f" It could not be stored: {error}."
+        note = keep("prediction", **self._place, value=value) or self._note()
         self.value = value
-        self.status = f"You predict {self.label(value)}.{note}"
+        self.status = f"You predict {self.label(value)}. {note}".strip()
         if self.key in _latest:
             _latest[self.key].show(value)
 
@@ -81,8 +76,8 @@ class Prediction(anywidget.AnyWidget):
         if not seen:
             return ""
         if seen[0].get("predicted") is None:
-            return " You had seen the answer, so the course map does not count it."
-        return " The course map counts the one you made before you saw the answer."
+            return "You had seen the answer, so the course map does not count it."
+        return "The course map counts the one you made before you saw the answer."
 
     def _fold(
         self, judge: Callable[..., Judgement], explanation: str, picture: Picture | None
@@ -205,6 +200,7 @@ class Slider(Prediction):
         Raises:
             ValueError: `measured` is not a finite number.
         """
+        measured = float(measured)
         if not math.isfinite(measured):
             raise ValueError(f"measured is {measured}; a finite number is needed")
 

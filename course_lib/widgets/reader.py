@@ -1,10 +1,19 @@
 """What the widgets for readers share: names in the record, and a view without a kernel."""
 
+import html
 import re
+from pathlib import Path
 
 from course_lib import progress
+from course_lib.plots import COLORS
 
+HERE = Path(__file__).parent
 KEY = re.compile(r"(\d+)\.([a-z]\w*)")
+
+
+def script(name: str) -> str:
+    """The browser's half of a widget: what all of them share, then its own file."""
+    return "\n".join((HERE / file).read_text(encoding="utf-8") for file in ("reader.js", name))
 
 
 def split_key(key: str) -> dict:
@@ -22,6 +31,31 @@ def split_key(key: str) -> dict:
 def events_of(kind: str, place: dict) -> list[dict]:
     """The events of one kind at one place of the course, oldest first."""
     return [event for event in progress.events(kind) if place.items() <= event.items()]
+
+
+def keep(kind: str, **fields: object) -> str:
+    """Put an event into the record; what to tell the reader where that fails, else nothing."""
+    try:
+        progress.record(kind, **fields)
+    except OSError as error:  # a full disk must not keep the reader from going on
+        return f"It could not be stored: {error}."
+    return ""
+
+
+def percent(share: float | int) -> str:
+    """A share in 0..1 as the reader sees it."""
+    return f"{100 * share:.0f} %"
+
+
+def bar_row(name: str, share: float | int | None = None, mark: str = "") -> str:
+    """A row of an HTML table: a name, a bar where there is a share, and a mark behind it."""
+    left = 'style="text-align:left"'
+    cells = [html.escape(name)]
+    if share is not None:
+        bar = f"height:12px;width:{160 * share:.0f}px;background:{COLORS['blue']}"
+        cells.append(f'<span style="display:inline-block;{bar}"></span> {percent(share)}')
+    cells.append(f"<b>{html.escape(mark)}</b>")
+    return f"<tr>{''.join(f'<td {left}>{cell}</td>' for cell in cells)}</tr>"
 
 
 def beside(bundle: tuple[dict, dict] | None, text: str, **others: str) -> tuple[dict, dict] | None:

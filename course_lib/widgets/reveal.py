@@ -1,7 +1,6 @@
 """The answer to a prediction: folded at first, then the measured value beside the predicted one."""
 
 import base64
-import contextlib
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-from course_lib import progress
 from course_lib.plots import COLORS, Picture
-from course_lib.widgets.reader import beside, events_of
+from course_lib.widgets.reader import bar_row, beside, events_of, keep, script
 
 HERE = Path(__file__).parent
 FOLDED = "The answer is folded: commit a prediction above to see it."
@@ -35,7 +33,7 @@ class Reveal(anywidget.AnyWidget):
     `judge` makes the answer for a prediction; until it is shown, nothing of it leaves Python.
     """
 
-    _esm = HERE / "prediction.js"
+    _esm = script("prediction.js")
     _css = HERE / "reader.css"
 
     folded = traitlets.Unicode(FOLDED).tag(sync=True)
@@ -59,8 +57,7 @@ class Reveal(anywidget.AnyWidget):
         event = self._place | judgement.fields
         shown = events_of("reveal", self._place)
         if not shown or not event.items() <= shown[-1].items():  # a second run adds nothing
-            with contextlib.suppress(OSError):  # the prediction has told the reader
-                progress.record("reveal", **event)
+            keep("reveal", **event)
         self.answer = "".join(
             [f"<p><b>{html.escape(judgement.sentence)}</b></p>", judgement.drawing, *self._below()]
         )
@@ -129,17 +126,8 @@ def option_bars(
     rows = []
     for option in options:
         said = ", ".join(name for name, marked in marks.items() if marked == option)
-        bar = ""
-        if distribution:
-            part = distribution.get(option, 0.0)
-            bar = (
-                f'<td style="text-align:left"><span style="display:inline-block;height:12px;'
-                f'width:{160 * part:.0f}px;background:{COLORS["blue"]}"></span> {part:.0%}</td>'
-            )
-        rows.append(
-            f'<tr><td style="text-align:left">{html.escape(option)}</td>{bar}'
-            f'<td style="text-align:left"><b>{html.escape(said)}</b></td></tr>'
-        )
+        share = distribution.get(option, 0) if distribution else None
+        rows.append(bar_row(option, share, said))
     return f"<table>{''.join(rows)}</table>"
 
 
