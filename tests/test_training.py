@@ -117,6 +117,25 @@ def test_layers_that_draw_by_themselves_resume_and_leave_the_global_generator_al
     assert first + rest == losses
 
 
+def test_a_dropout_mask_is_another_one_at_each_step():
+    masks = []
+
+    class Dropped(Scalar):
+        def __init__(self):
+            super().__init__()
+            self.dropout = nn.Dropout(0.5)
+
+    def loss(model, _batch, _step):
+        mask = model.dropout(torch.ones(64))
+        masks.append(tuple(mask.tolist()))
+        return model.w * mask.mean()
+
+    model = Dropped()
+    state = State(model, [Objective(loss, torch.optim.SGD(model.parameters(), lr=0.1))])
+    list(train_steps(state, draw_targets, seed=0, steps=4))
+    assert len(set(masks)) == 4
+
+
 class Pair(nn.Module):
     def __init__(self):
         super().__init__()

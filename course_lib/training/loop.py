@@ -174,7 +174,7 @@ def _update(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One optimiser's step; returns the loss and its parts, averaged over all processes."""
     optimizer = objective.optimizer
-    state.model.zero_grad()
+    optimizer.zero_grad()
     with fabric.autocast() if fabric else nullcontext():
         returned = objective.loss(state.model, batch, state.step)
     loss, parts = returned if isinstance(returned, tuple) else (returned, {})
