@@ -27,6 +27,13 @@ DISTRIBUTIONS = "course_lib/evaluation/distributions.py"
 TOY = "course_lib/data/toy.py"
 LIKELIHOOD = "course_lib/methods/likelihood.py"
 PEDESTRIANS = "course_lib/data/pedestrians.py"
+AVERAGE = "course_lib/training/ema.py"
+LOOP = "course_lib/training/loop.py"
+CHECKPOINT = "course_lib/training/checkpoint.py"
+RUN = "course_lib/training/run.py"
+PUBLISH = "course_lib/training/publish.py"
+RECIPE = "course_lib/training/recipe.py"
+TRAIN = "course_lib/cli/train.py"
 
 # test files: rows of (file, original text, faulty text)
 FAULTS = {
@@ -157,7 +164,6 @@ FAULTS = {
             "(vectors * _roots(values)) @ vectors.T",
             "(vectors * _roots(values)) @ vectors",
         ),
-        (DISTRIBUTIONS, "max(distance.item(), 0.0)", "abs(distance.item())"),
     ],
     "tests/test_toy.py": [
         (TOY, "self.sigmas[bump, None] * noise", "self.sigmas[bump, None] ** 2 * noise"),
@@ -183,6 +189,49 @@ FAULTS = {
             "range(0, len(strip) - num_frames + 1, num_frames // 2)",
         ),
         (PEDESTRIANS, "].clone()", "]"),
+    ],
+    "tests/test_training.py": [
+        (AVERAGE, "lerp_(weight, 1 - decay)", "lerp_(weight, decay)"),
+        (AVERAGE, "(1 + step) / (10 + step)", "step / (10 + step)"),
+        (AVERAGE, "            shadow.copy_(buffer)", "            pass"),
+        (LOOP, "SeedSequence((seed, step))", "SeedSequence((seed, 0))"),
+        (LOOP, "SeedSequence((seed, step))", "SeedSequence((0, step))"),
+        (LOOP, "* schedule(state.step)", "* schedule(state.step - 1)"),
+        (LOOP, "while state.step < steps:", "while state.step <= steps:"),
+        (LOOP, "update(state.model, state.step)", "update(state.model, state.step - 1)"),
+        (LOOP, "    optimizer.zero_grad()\n", ""),
+        (LOOP, "step_seed(seed, state.step) ^ (rank + 1)", "seed"),
+        (LOOP, "with torch.random.fork_rng(devices=[]):", "with nullcontext():"),
+        (RECIPE, "default_generator.manual_seed(config.seed)", "default_generator.seed()"),
+    ],
+    "tests/test_checkpoint.py": [
+        (CHECKPOINT, '_compare(path, "tensors", tensors_sha256(tensors)', "str((path"),
+        (CHECKPOINT, "reshape(-1).view(torch.uint8).numpy()", "reshape(-1)[:0].numpy()"),
+        (CHECKPOINT, "{tensor.dtype} {tuple", "{tuple"),
+        (CHECKPOINT, '_compare(path, "manifest", sha256,', "str(("),
+        (CHECKPOINT, "strict=True)", "strict=False)"),
+        (CHECKPOINT, "        os.fsync(file.fileno())\n", ""),
+        (CHECKPOINT, 'path.with_name(path.name + ".partial")', "path"),
+        (
+            CHECKPOINT,
+            "[name] = value\n    #",
+            '[name] = value if name != "step" else 0 * value\n    #',
+        ),
+    ],
+    "tests/test_train_command.py": [
+        (LOOP, "_average([*gradients, *reported", "_average([*reported"),
+        (LOOP, "rows.chunk(num_ranks)[rank]", "rows.chunk(num_ranks)[0]"),
+        (RUN, 'state.step = manifest["step"]', 'state.step = manifest["step"] + 1'),
+        (RUN, 'parts.get("ema", {})', 'parts.get("model", {})'),
+        (RUN, "        checkpoint.restore_optimizer(objective.optimizer, moments, values)\n", ""),
+        (RUN, "{path, *before[:1]}", "{path}"),
+        (RUN, "            continue\n", "            break\n"),
+        (RUN, "        check_equal(manifest[", "        repr(manifest["),
+        (RUN, "if leader and losses and", "if False and"),
+        (PUBLISH, "tensors = state.ema.model.state_dict()", "tensors = state.model.state_dict()"),
+        (PUBLISH, "if recipe.higher_is_better", "if not recipe.higher_is_better"),
+        (RECIPE, "        self.check_manifest(manifest, self.path, model)\n", ""),
+        (TRAIN, "if _agreed(stop, fabric):", "if False:"),
     ],
 }
 

@@ -87,6 +87,7 @@ def _train(recipe: "Recipe", args: argparse.Namespace) -> int:
                 command = f"python -m course_lib train {recipe.name}{' --full' * args.full}"
                 logger.info("stopped at step %d; to go on: %s", step.step, command)
                 return INTERRUPTED
+        bar.update(config.steps - bar.n)  # it stands at 0 where all steps were made before
     return 0
 
 
