@@ -62,7 +62,8 @@ class View {
     for (const name of ["pointerup", "pointercancel"])
       this.pad.addEventListener(name, () => this.end());
     el.append(this.root);
-    this.stopListening = listen(model, ["strokes", "pixels", "source", "probs", "status"], () => this.update());
+    this.stopListening = listen(model, ["strokes", "pixels", "source", "probs", "status"], () =>
+      keepFocus(this.root, () => this.update(), () => this.pad));
     this.update();
   }
 

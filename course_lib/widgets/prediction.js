@@ -60,7 +60,7 @@ function renderPrediction(model, el) {
 }
 
 function renderReveal(model, el) {
-  const root = create("div", { class: "mf-reader mf-edge", role: "status" });
+  const root = create("div", { class: "mf-reader mf-edge", role: "status", tabindex: "-1" });
   const update = () => {
     const answer = model.get("answer");
     if (answer) {
@@ -73,7 +73,7 @@ function renderReveal(model, el) {
   keepKeys(root);
   update();
   el.append(root);
-  return listen(model, ["answer"], update);
+  return listen(model, ["answer"], () => keepFocus(root, update, () => root));
 }
 
 export default {

@@ -24,6 +24,14 @@ function keepKeys(root, onKey = () => false) {
   });
 }
 
+// Keys must not be lost when a change hides, disables or removes what has the focus.
+function keepFocus(root, change, successor) {
+  const before = document.activeElement;
+  const had = root.contains(before);
+  change();
+  if (had && (before.hidden || before.disabled || !root.contains(before))) successor().focus();
+}
+
 // Binary traits arrive as DataView.
 function toBytes(view) {
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);

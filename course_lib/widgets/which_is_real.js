@@ -44,7 +44,7 @@ class View {
     this.observer.observe(this.root);
     this.stopListening = [
       listen(model, ["clips"], () => this.load()),
-      listen(model, ["said", "answer"], () => this.update()),
+      listen(model, ["said", "answer"], () => this.refresh()),
     ];
     this.update();
     this.load();
@@ -73,9 +73,13 @@ class View {
     this.draw();
   }
 
+  refresh() {
+    const successor = () => (this.model.get("answer") ? this.next : this.root);
+    keepFocus(this.root, () => this.update(), successor);
+  }
+
   update() {
     const answer = this.model.get("answer");
-    const hadFocus = this.picks.includes(document.activeElement);
     SIDES.forEach((side, k) => {
       this.picks[k].disabled = answer !== "";
       this.labels[k].textContent = !answer ? "" : answer === side ? "real" : "generated";
@@ -83,8 +87,6 @@ class View {
     this.next.hidden = !answer;
     this.next.textContent = this.model.get("over") ? "Play again" : "Next round";
     this.said.innerHTML = this.model.get("said");
-    if (answer && hadFocus) this.next.focus(); // a disabled button would lose it
-    if (!answer && document.activeElement === this.next) this.root.focus();
   }
 
   toggle() {
