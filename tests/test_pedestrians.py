@@ -40,10 +40,10 @@ def test_clips_hold_walking_people_in_minus_one_to_one():
         assert (moves > 0.4).all()
 
 
-def test_no_two_clips_of_a_split_show_the_same_frames():
-    clips = load_pedestrians("test").flatten(1)
-    distances = torch.cdist(clips, clips).fill_diagonal_(torch.inf)
-    assert distances.min() > 1
+def test_no_two_clips_of_a_split_show_the_same_frame():
+    clips = load_pedestrians("test")
+    frames = [frame.numpy().tobytes() for frame in clips.flatten(0, 1)]
+    assert len(set(frames)) == len(frames)
 
 
 def test_no_test_clip_is_made_of_training_frames():
