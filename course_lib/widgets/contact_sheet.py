@@ -11,7 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 SCALE = 2  # picture pixels per displayed pixel: sharp on dense screens
-MARGIN, GAP, LABEL, STRIP = 12, 6, 150, 640  # displayed pixels
+MARGIN, GAP = 12 * SCALE, 6 * SCALE
+LABEL, STRIP = 150 * SCALE, 640 * SCALE  # widths of the row titles and of the frames
+LINE = 17 * SCALE
 INK, MUTED, PAPER = "#1f2328", "#57606a", "#ffffff"
 
 
@@ -31,8 +33,8 @@ def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / name, size * SCALE)
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """Line breaks between words, so that no line is wider than `width` picture pixels."""
+def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """Lines no wider than `width`, broken between words."""
     lines: list[str] = []
     for paragraph in text.splitlines():
         line = ""
@@ -43,7 +45,7 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
             else:
                 line = f"{line} {word}".strip()
         lines.append(line)
-    return "\n".join(lines)
+    return lines
 
 
 def _enlarge(frame: np.ndarray, width: int) -> Image.Image:
@@ -54,42 +56,54 @@ def _enlarge(frame: np.ndarray, width: int) -> Image.Image:
     return Image.fromarray(squares).convert("RGB").resize((width, height), Image.Resampling.BOX)
 
 
+def _strip(row: Row, cell: int, width: int) -> Image.Image:
+    """A row on paper: title and remark at the left, frames beside them."""
+    pictures = [_enlarge(frame, cell) for frame in row.frames]
+    bold, plain = _font(12, bold=True), _font(11)
+    texts = [(line, INK, bold) for line in _wrap(row.title, bold, LABEL - GAP)]
+    texts += [(line, MUTED, plain) for line in _wrap(row.remark, plain, LABEL - GAP)]
+    height = max(pictures[0].height, LINE * len(texts))
+    strip = Image.new("RGB", (width, height + GAP), PAPER)
+    draw = ImageDraw.Draw(strip)
+    for k, (line, ink, font) in enumerate(texts):
+        draw.text((MARGIN, k * LINE), line, ink, font)
+    for k, picture in enumerate(pictures):
+        strip.paste(picture, (MARGIN + LABEL + k * (cell + GAP), 0))
+    return strip
+
+
+def _text(lines: Sequence[str], font: ImageFont.FreeTypeFont, width: int) -> Image.Image:
+    """Lines of text across the sheet."""
+    paper = Image.new("RGB", (width, (LINE + GAP) * len(lines)), PAPER)
+    draw = ImageDraw.Draw(paper)
+    for k, line in enumerate(lines):
+        draw.text((MARGIN, k * (LINE + GAP)), line, INK, font)
+    return paper
+
+
 def contact_sheet(
     rows: Sequence[Row], headings: Sequence[str], *, title: str = "", caption: str = ""
 ) -> bytes:
     """Rows of frames under column headings, on white paper, as PNG."""
-    cell = (STRIP * SCALE - (len(headings) - 1) * GAP * SCALE) // max(len(headings), 4)
-    left, step = (MARGIN + LABEL) * SCALE, cell + GAP * SCALE
-    width = left + step * len(headings) + (MARGIN - GAP) * SCALE
-    strips = [[_enlarge(frame, cell) for frame in row.frames] for row in rows]
-    text_width = width - 2 * MARGIN * SCALE
-    title = _wrap(title, _font(15, bold=True), text_width)
-    caption = _wrap(caption, _font(12), text_width)
-    top = (MARGIN + 22 * len(title.splitlines()) + 20) * SCALE
-    foot = (MARGIN + 17 * len(caption.splitlines())) * SCALE
-    heights = [max(strip[0].height, 44 * SCALE) + GAP * SCALE for strip in strips]
-    sheet = Image.new("RGB", (width, top + sum(heights) + foot), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN * SCALE, MARGIN * SCALE), title, INK, _font(15, bold=True))
+    # Few columns do not grow beyond a quarter of the strip.
+    cell = (STRIP - (len(headings) - 1) * GAP) // max(len(headings), 4)
+    width = 2 * MARGIN + LABEL + len(headings) * (cell + GAP) - GAP
+    head = Image.new("RGB", (width, LINE + GAP), PAPER)
     for k, heading in enumerate(headings):
-        place = (left + k * step + cell // 2, top - 6 * SCALE)
-        draw.text(place, heading, MUTED, _font(11), anchor="ms")
-    y = top
-    for row, strip, height in zip(rows, strips, heights, strict=True):
-        _label(draw, row, y)
-        for k, picture in enumerate(strip):
-            sheet.paste(picture, (left + k * step, y))
-        y += height
-    draw.text((MARGIN * SCALE, y + 4 * SCALE), caption, INK, _font(12))
+        middle = MARGIN + LABEL + k * (cell + GAP) + cell // 2
+        ImageDraw.Draw(head).text((middle, LINE), heading, MUTED, _font(11), anchor="ms")
+    above, below = _font(15, bold=True), _font(12)
+    parts = [
+        _text(_wrap(title, above, width - 2 * MARGIN), above, width),
+        head,
+        *(_strip(row, cell, width) for row in rows),
+        _text(_wrap(caption, below, width - 2 * MARGIN), below, width),
+    ]
+    sheet = Image.new("RGB", (width, sum(part.height for part in parts) + 2 * MARGIN), PAPER)
+    y = MARGIN
+    for part in parts:
+        sheet.paste(part, (0, y))
+        y += part.height
     file = io.BytesIO()
     sheet.save(file, "PNG", optimize=True)
     return file.getvalue()
-
-
-def _label(draw: ImageDraw.ImageDraw, row: Row, y: int) -> None:
-    """Title and remark of a row, at its left."""
-    width = (LABEL - GAP) * SCALE
-    title = _wrap(row.title, _font(12, bold=True), width)
-    draw.text((MARGIN * SCALE, y), title, INK, _font(12, bold=True))
-    below = y + 17 * SCALE * len(title.splitlines())
-    draw.text((MARGIN * SCALE, below), _wrap(row.remark, _font(11), width), MUTED, _font(11))

@@ -105,10 +105,12 @@ class View {
   constructor(session, el) {
     this.session = session;
     this.model = session.model;
-    this.canvases = this.model.get("panels").map(({ display }) =>
-      create("canvas", { role: "img", style: `width:${display}px` }));
-    const figures = this.model.get("panels").map(({ title }, k) =>
-      create("figure", {}, create("figcaption", {}, title), this.canvases[k]));
+    this.canvases = this.model.get("panels").map(({ width, height }) =>
+      create("canvas", { role: "img", style: `aspect-ratio: ${width} / ${height}` }));
+    // Panels shrink down to half their width before they wrap.
+    const figures = this.model.get("panels").map(({ title, display: size }, k) =>
+      create("figure", { style: `flex: ${size} 1 ${size / 2}px; max-width: ${size}px` },
+        create("figcaption", {}, title), this.canvases[k]));
     this.said = create("span");
     this.caption = create("div", { class: "mf-caption" }, this.said);
     const times = Array.from({ length: session.last + 1 }, (_, t) => `${t} / ${session.last}`);

@@ -126,9 +126,9 @@ class Player(anywidget.AnyWidget):
         for name, index in proposal["value"].items():
             if name not in allowed:
                 raise ValueError(f"no slider {name!r}; this player has {', '.join(allowed)}")
-            if not 0 <= index < allowed[name]:
-                raise ValueError(f"{name} is {index}; 0..{allowed[name] - 1} are allowed")
-        return {**self.value, **proposal["value"]}
+            if index not in range(allowed[name]):
+                raise ValueError(f"{name} is {index!r}; 0..{allowed[name] - 1} are allowed")
+        return {**self.value, **{name: int(k) for name, k in proposal["value"].items()}}
 
     def _describe(self) -> str:
         """The default alternative text."""
@@ -194,7 +194,13 @@ def _common_length(panels: Mapping[str, np.ndarray], axis: int) -> int:
     """The number of frames: that of the longest panel."""
     if not panels:
         raise ValueError("panels is empty; a player needs at least 1")
-    return max(frames.shape[axis] if frames.ndim > axis else 1 for frames in panels.values())
+    for name, frames in panels.items():
+        if frames.ndim not in (axis + 3, axis + 4):
+            raise ValueError(
+                f"panel {name!r} has {frames.ndim} axes; {axis + 3} (one per slider, T, H, W) "
+                f"or {axis + 4} (the last one 3, in colour) are needed"
+            )
+    return max(1, *(frames.shape[axis] for frames in panels.values()))
 
 
 def _check_frames(name: str, frames: np.ndarray, states: tuple[int, ...]) -> None:
@@ -204,11 +210,11 @@ def _check_frames(name: str, frames: np.ndarray, states: tuple[int, ...]) -> Non
     axes = len(states)
     grey, colour = frames.ndim == axes + 2, frames.ndim == axes + 3 and frames.shape[-1] == 3
     fits = all(size in (1, full) for size, full in zip(frames.shape, states, strict=False))
-    if not (fits and (grey or colour)):
+    if not (fits and (grey or colour) and frames.size):
         wanted = ", ".join(str(size) for size in states)
         raise ValueError(
             f"panel {name!r} has shape {frames.shape}; ({wanted}, H, W) or ({wanted}, H, W, 3) "
-            f"is needed, where any of the first {axes} may be 1"
+            f"is needed, where any of the first {axes} may be 1 and none is 0"
         )
 
 

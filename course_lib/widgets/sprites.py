@@ -26,14 +26,14 @@ class Sprites:
 
 
 def pack(frames: np.ndarray) -> Sprites:
-    """Frames (N, H, W) or (N, H, W, 3) of bytes as sprite sheets; equal frames share a tile.
+    """Bytes (N, H, W) or (N, H, W, 3), N > 0, as sprite sheets; equal frames share a tile.
 
     Raises:
         ValueError: a frame is larger than a sheet may be.
     """
     height, width = frames.shape[1:3]
-    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
-        raise ValueError(f"a frame of {height} x {width} pixels; each side allows 1..{MAX_SIDE}")
+    if max(height, width) > MAX_SIDE:
+        raise ValueError(f"a frame has {height} x {width} pixels; up to {MAX_SIDE} are allowed")
     tile_of: dict[bytes, int] = {}
     index = [tile_of.setdefault(frame.tobytes(), len(tile_of)) for frame in frames]
     tiles = frames[np.unique(index, return_index=True)[1]]

@@ -46,12 +46,8 @@ def open_notebook(chromium: BrowserContext, lab: Server) -> Iterator[Callable[..
                 notebook = nbformat.read(source, as_version=4)
             else:
                 notebook = harness.make_notebook(source)
-            number = len(list(lab.root.glob("*.ipynb")))
-            path = lab.root / f"{number}_{name or 'notebook'}.ipynb"
-            nbformat.write(notebook, path)
-            opened = OpenNotebook(chromium.new_page(), path, lab)
+            opened = harness.open_notebook(chromium, lab, notebook, name or "notebook")
             stack.callback(opened.close)
-            opened.load()
             if run:
                 opened.run_all()
             return opened

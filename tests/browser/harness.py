@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import APIResponse, BrowserContext, Page, sync_playwright
 
 from course_lib import paths
 from course_lib.cli import lab
@@ -35,6 +35,17 @@ KERNEL_IS_IDLE = """() => {
 def find_chromium() -> str | None:
     names = ("chromium", "chromium-browser", "google-chrome")
     return next(filter(None, map(shutil.which, names)), None)
+
+
+COMMAND = """([name, args, patience]) => Promise.race([
+    window.jupyterapp.commands.execute(name, args).then(() => null),
+    new Promise((_, fail) => setTimeout(() => fail(new Error(name + " does not end")), patience)),
+])"""
+ASK = """async (expression) => {
+    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const request = { code: "", user_expressions: { answer: expression }, store_history: false };
+    return (await kernel.requestExecute(request).done).content.user_expressions.answer;
+}"""
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ def make_notebook(cells: Sequence[str]) -> nbformat.NotebookNode:
 
 @dataclass
 class OpenNotebook:
-    """A notebook on the screen, what its page complained of, and what it asked of other machines."""
+    """A notebook on the screen, the errors of its page, and what it asked of other machines."""
 
     page: Page
     path: Path
@@ -115,9 +126,8 @@ class OpenNotebook:
         self.page.on("request", lambda request: self._note(request.url))
 
     def _note(self, url: str) -> None:
-        if not url.startswith(
-            (self.server.url, "data:", "blob:", self.server.url.replace("http", "ws"))
-        ):
+        local = (self.server.url, self.server.url.replace("http", "ws", 1), "data:", "blob:")
+        if not url.startswith(local):
             self.external.append(url)
 
     def load(self) -> None:
@@ -132,12 +142,15 @@ class OpenNotebook:
         # then opens the dialog "Select Kernel".
         self.page.wait_for_function(KERNEL_IS_IDLE, timeout=PATIENCE_MS)
 
-    def command(self, name: str, **arguments: object) -> object:
+    def command(self, name: str, **arguments: object) -> None:
         """Run a command of JupyterLab, for example "docmanager:save", and wait until it is done."""
-        return self.page.evaluate(
-            "([name, args]) => window.jupyterapp.commands.execute(name, args).then(() => null)",
-            [name, arguments],
-        )
+        self.page.evaluate(COMMAND, [name, arguments, PATIENCE_MS])
+
+    def ask(self, expression: str) -> str:
+        """The repr of a Python expression in the notebook's kernel."""
+        reply = self.page.evaluate(ASK, expression)
+        assert reply["status"] == "ok", reply
+        return reply["data"]["text/plain"]
 
     def run_all(self) -> None:
         """Run all cells; a cell that raises fails the test."""
@@ -153,16 +166,31 @@ class OpenNotebook:
 
     def restart_kernel(self) -> None:
         """A fresh kernel behind the same page, without the question JupyterLab would ask."""
-        api, headers = f"{self.server.url}/api", {"Authorization": f"token {self.server.token}"}
-        for session in self.page.request.get(f"{api}/sessions", headers=headers).json():
-            if session["path"] == self.path.name:
-                kernel = session["kernel"]["id"]
-                self.page.request.post(f"{api}/kernels/{kernel}/restart", headers=headers)
+        session = self._session()
+        self._api("post", f"kernels/{session['kernel']['id']}/restart")
+        self.wait_until_idle()
 
     def close(self) -> None:
         """Close the page and end its kernel."""
-        api, headers = f"{self.server.url}/api", {"Authorization": f"token {self.server.token}"}
-        for session in self.page.request.get(f"{api}/sessions", headers=headers).json():
-            if session["path"] == self.path.name:
-                self.page.request.delete(f"{api}/sessions/{session['id']}", headers=headers)
+        self._api("delete", f"sessions/{self._session()['id']}")
         self.page.close()
+
+    def _session(self) -> dict:
+        sessions = self._api("get", "sessions").json()
+        return next(session for session in sessions if session["path"] == self.path.name)
+
+    def _api(self, verb: str, path: str) -> APIResponse:
+        headers = {"Authorization": f"token {self.server.token}"}
+        return getattr(self.page.request, verb)(f"{self.server.url}/api/{path}", headers=headers)
+
+
+def open_notebook(
+    chromium: BrowserContext, lab: Server, notebook: nbformat.NotebookNode, name: str
+) -> OpenNotebook:
+    """Write a notebook into the server's folder, open it, and wait for its kernel."""
+    number = len(list(lab.root.glob("*.ipynb")))
+    path = lab.root / f"{number}_{name}.ipynb"
+    nbformat.write(notebook, path)
+    opened = OpenNotebook(chromium.new_page(), path, lab)
+    opened.load()
+    return opened
