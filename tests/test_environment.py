@@ -275,14 +275,27 @@ def test_progress_counts_packages_and_megabytes(capsys):
     assert "2 of 2, 2 MB, 0:00" in capsys.readouterr().out
 
 
-def test_intel_macs_and_32_bit_pythons_are_refused(monkeypatch):
-    machine.check_platform()
-    monkeypatch.setattr(sys, "maxsize", 2**31 - 1)
-    with pytest.raises(CommandError, match="64-bit"):
+@pytest.mark.parametrize(
+    ("system", "processor", "macos", "maxsize", "said"),
+    [
+        ("Darwin", "x86_64", "14.1", 2**63 - 1, "Macs with an Intel processor"),
+        ("Darwin", "arm64", "13.6.1", 2**63 - 1, "needs macOS 14; this is 13.6.1"),
+        ("Windows", "ARM64", "", 2**63 - 1, "take the 64-bit one"),
+        ("Windows", "AMD64", "", 2**31 - 1, "take the 64-bit one"),
+        ("Darwin", "arm64", "14.0", 2**63 - 1, None),
+        ("Windows", "AMD64", "", 2**63 - 1, None),
+        ("Linux", "aarch64", "", 2**63 - 1, None),
+    ],
+)
+def test_machines_without_a_torch_are_refused(system, processor, macos, maxsize, said, monkeypatch):
+    monkeypatch.setattr(sys, "maxsize", maxsize)
+    monkeypatch.setattr(machine.platform, "system", lambda: system)
+    monkeypatch.setattr(machine.platform, "machine", lambda: processor)
+    monkeypatch.setattr(machine.platform, "mac_ver", lambda: (macos, ("", "", ""), processor))
+    if said is None:
         machine.check_platform()
-    monkeypatch.setattr(machine.platform, "system", lambda: "Darwin")
-    monkeypatch.setattr(machine.platform, "machine", lambda: "x86_64")
-    with pytest.raises(CommandError, match="Intel"):
+        return
+    with pytest.raises(CommandError, match=said):
         machine.check_platform()
 
 

@@ -21,8 +21,13 @@ def check_platform() -> None:
             "silicon this Python is one for Intel: install the arm64 one from python.org. On an "
             "Intel Mac, use a Linux machine, a container or a hub."
         )
-    if sys.maxsize < 2**32:
-        raise CommandError("This is a 32-bit Python; PyTorch needs a 64-bit one from python.org.")
+    if platform.system() == "Darwin" and int(platform.mac_ver()[0].split(".")[0]) < 14:
+        raise CommandError(f"PyTorch {TORCH} needs macOS 14; this is {platform.mac_ver()[0]}.")
+    if sys.maxsize < 2**32 or (platform.system(), platform.machine()) == ("Windows", "ARM64"):
+        raise CommandError(
+            f"PyTorch {TORCH} has no builds for this Python; take the 64-bit one for Intel and AMD "
+            "processors from python.org (Windows on ARM runs it too)."
+        )
 
 
 def check_writable() -> None:
