@@ -205,7 +205,7 @@ def test_the_stamp_is_written_last(env, monkeypatch):
     monkeypatch.setattr(pip, "install", lambda *a, **k: add_torch(environment.site_packages(), **k))
     install.make()
     assert environment.problem() is None
-    line = (environment.site_packages() / "many_futures.pth").read_text("ascii")
+    line = (environment.site_packages() / "many_futures.pth").read_text("utf-8")
     assert (environment.site_packages() / line.strip()).resolve() == ROOT
 
 

@@ -46,8 +46,8 @@ def make(*, tests: bool = False) -> None:
             raise CommandError(f"{ENV} holds no packages folder: delete {ENV} and try again.")
         install_lock(site)
         install_torch(site, gpu=gpu)
-        # Relative, so that it holds no character that an old locale cannot read.
-        (site / "many_futures.pth").write_text(f"{os.path.relpath(ROOT, site)}\n", encoding="ascii")
+        # Relative, hence plain ASCII for an old locale, and right after the clone has moved.
+        (site / "many_futures.pth").write_text(f"{os.path.relpath(ROOT, site)}\n", encoding="utf-8")
         STAMP.write_text(environment.fingerprint(), encoding="utf-8")
     print(f"Ready after {pip.clock(time.monotonic() - start)}.\n", flush=True)
 
