@@ -46,8 +46,8 @@ def test_a_heavy_corner_keeps_all_its_ink_on_the_paper():
     image = to_mnist(CORNER)
     assert ink_box(image) == (20, 20)
     assert centre_of_mass(image)[0] < 14 < centre_of_mass(image)[1]
-    far = to_mnist([[(0.1, 0.1)] * 50 + [(0.1, 0.1), (0.12, 0.1), (0.9, 0.1)]])
-    assert ink_box(far)[0] == 20
+    wall = [[(x, 0.1), (x, 0.9)] for x in (0.1, 0.15, 0.2, 0.25)]
+    assert ink_box(to_mnist([*wall, [(0.1, 0.5), (0.9, 0.5)]])) == (20, 20)
 
 
 @pytest.mark.parametrize(("scale", "x", "y"), [(0.1, 0.0, 0.9), (0.5, 0.5, 0.0), (1.0, 0.05, 0.0)])

@@ -53,7 +53,7 @@ def test_who_knows_the_real_clips_tells_all_apart_and_no_clip_comes_twice():
     fake = [max(pair) for pair in seen]
     assert game.right == len(set(real)) == len(set(fake)) == 10
     assert max(real) < 100 <= min(fake)
-    assert "Right: the " in game.said
+    assert "Correct: the " in game.said
     (event,) = progress.events("which_is_real")
     assert (event["chapter"], event["id"], event["right"], event["rounds"]) == (0, "game", 10, 10)
 

@@ -86,7 +86,7 @@ class WhichIsReal(anywidget.AnyWidget):
         truth = SIDES[self._sides[self._round]]
         self.right += side == truth
         played = self._round + 1
-        verdict = "Right" if side == truth else "No"
+        verdict = "Correct" if side == truth else "No"
         said = f"{verdict}: the {truth} one is real. Score: {self.right} of {played}."
         if played == self.rounds:
             said += self._finish()
@@ -127,8 +127,8 @@ class WhichIsReal(anywidget.AnyWidget):
         low, high = wilson_interval(self.right, self.rounds)
         share = self.right / self.rounds
         words = (
-            f"You told {percent(share)} apart; the 95 % interval of {self.rounds} rounds reaches "
-            f"from {percent(low)} to {percent(high)}"
+            f"You told {self.right} of {self.rounds} apart; the 95 % interval of your share "
+            f"reaches from {percent(low)} to {percent(high)}"
         )
         words += ", so you may have guessed." if low <= 0.5 <= high else "; guessing gives 50 %."
         rows = {"you": share} | self._others | {"guessing": 0.5}
