@@ -61,7 +61,9 @@ def open_lab(chapter: str | None, *, browser: bool) -> int:
         place = quote(notebook.relative_to(root).as_posix())
         address = f"http://127.0.0.1:{port}/lab/tree/{place}?token={token}"
         announce(address, port, browser=browser)
-        return server.wait()
+        while server.poll() is None:
+            time.sleep(0.2)  # Windows lets Ctrl-C through here, not while waiting for a process
+        return server.returncode
     except KeyboardInterrupt:
         return 0
     finally:
