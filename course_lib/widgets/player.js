@@ -134,6 +134,8 @@ class View {
       if (this.visible) this.draw();
     });
     this.observer.observe(this.root);
+    this.resizer = new ResizeObserver(() => this.draw());
+    this.resizer.observe(this.root);
   }
 
   makeSlider({ name, labels }) {
@@ -212,22 +214,28 @@ class View {
     this.speed.value = session.speed;
   }
 
-  // Whole-number squares on the canvas, then CSS scales smoothly: sharp and even at any width.
-  drawPanel(canvas, { bitmaps, width, height, columns, rows, display }, tile) {
-    const factor = Math.ceil((display * devicePixelRatio) / width);
-    if (canvas.width !== width * factor) canvas.width = width * factor;
-    if (canvas.height !== height * factor) canvas.height = height * factor;
+  // Enlarged by whole numbers, and CSS scales the rest smoothly: sharp and even at any width.
+  // A picture of more pixels than there is room for is reduced here, because CSS does it worse.
+  drawPanel(canvas, { bitmaps, width, height, columns, rows }, tile) {
+    const room = canvas.clientWidth * devicePixelRatio;
+    if (!room) return; // out of sight; drawn when it comes back
+    const factor = room < width ? room / width : Math.ceil(room / width);
+    const [wide, high] = [Math.round(width * factor), Math.round(height * factor)];
+    if (canvas.width !== wide) canvas.width = wide;
+    if (canvas.height !== high) canvas.height = high;
     const place = tile % (columns * rows);
     const x = (place % columns) * width;
     const y = Math.floor(place / columns) * height;
     const sheet = bitmaps[Math.floor(tile / (columns * rows))];
     const context = canvas.getContext("2d", { alpha: false });
-    context.imageSmoothingEnabled = false;
-    context.drawImage(sheet, x, y, width, height, 0, 0, canvas.width, canvas.height);
+    context.imageSmoothingEnabled = factor < 1;
+    context.imageSmoothingQuality = "high";
+    context.drawImage(sheet, x, y, width, height, 0, 0, wide, high);
   }
 
   close() {
     this.observer.disconnect();
+    this.resizer.disconnect();
     this.session.views.delete(this);
   }
 }

@@ -158,14 +158,17 @@ class Player(anywidget.AnyWidget):
         )
 
     def _rows(self, state: tuple[int, ...], times: np.ndarray) -> Iterator[Row]:
-        """Each panel at first, middle and last value of the first slider, the others as set."""
-        for name, frames in self._frames.items():
-            places = [state]
-            if self._grid and frames.shape[0] > 1:
-                count = self._grid[0]
-                places = [(k, *state[1:]) for k in sorted({0, count // 2, count - 1})]
-            for place in places:
+        """The panels at some values of the first slider, the others as set; at most about six."""
+        places = [state]
+        if self._grid:
+            last = self._grid[0] - 1
+            some = {0, last // 2, last} if len(self._frames) < 3 else {0, last}
+            places = [(k, *state[1:]) for k in sorted(some)]
+        for number, place in enumerate(places):
+            for name, frames in self._frames.items():
                 sizes = frames.shape[: len(place)]
+                if number and sizes[0] == 1:
+                    continue  # the first slider does not change it
                 clip = frames[tuple(min(k, size - 1) for k, size in zip(place, sizes, strict=True))]
                 remark = "\n".join(
                     f"{slider['name']}: {slider['labels'][k]}"
