@@ -155,6 +155,13 @@ def test_a_removed_or_too_old_package_is_named(env):
     assert "tqdm is 4.1, needs 4.67" in environment.problem()
 
 
+def test_a_long_list_of_lacks_is_cut(env):
+    for info in environment.site_packages().iterdir():
+        shutil.rmtree(info)
+    lacks = len(environment.floors()) - 3
+    assert f"{lacks} more are missing" in environment.problem()
+
+
 def test_the_tests_packages_count_for_tests_only(env):
     shutil.rmtree(next(environment.site_packages().glob("nbval-*")))
     assert environment.problem() is None

@@ -98,14 +98,16 @@ def problem(*, tests: bool = False) -> str | None:
     """Why .venv cannot be used as it is, or None when it can."""
     if not ENV.exists():
         return ".venv does not exist yet"
-    if not PYTHON.exists() or not has_base_python():
-        return ".venv has lost the Python that it was made from"
     if stamp() in ("started", "venv"):
         return ".venv is half-made: its installation was interrupted"
+    if not PYTHON.exists() or not has_base_python():
+        return ".venv has lost the Python that it was made from"
     if stamp() not in (None, fingerprint()):
         return ".venv was made from another requirements.lock"
     lacks = missing(tests=tests, site=site_packages())
-    return f"in .venv {'; '.join(lacks)}" if lacks else None
+    if len(lacks) > 3:
+        lacks[3:] = [f"{len(lacks) - 3} more are missing or too old"]
+    return f"in .venv {', '.join(lacks)}" if lacks else None
 
 
 def has_base_python() -> bool:
