@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from course_lib.interfaces import Video
 
-State = tuple[Float[Tensor, "B D N N"], Float[Tensor, "B D N N"]]  # hidden, cell
+State = tuple[Float[Tensor, "B _ N N"], Float[Tensor, "B _ N N"]]  # hidden, cell
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class ConvLSTMConfig:
     size: int = 32  # pixels along an edge of a frame
     patch_size: int = 4  # pixels along an edge of a patch; a patch becomes one place of the state
     dims: tuple[int, ...] = (64, 64)  # channels of each layer's state, bottom to top
-    kernel_size: int = 3  # places, odd
+    kernel_size: int = 3  # places, odd; of the convolutions from state to state
+    input_kernel_size: int = 3  # places, odd; of the convolutions from input to state
 
     def __post_init__(self) -> None:
         if self.patch_size < 1 or self.size < 1 or self.size % self.patch_size:
@@ -35,8 +36,9 @@ class ConvLSTMConfig:
             )
         if not self.dims or min(self.dims) < 1:
             raise ValueError(f"dims is {self.dims}; permitted: one positive number or more")
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {self.kernel_size}; permitted: odd, 1 and more")
+        for name in ("kernel_size", "input_kernel_size"):
+            if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; permitted: odd, 1 and more")
 
     @property
     def num_places(self) -> int:
@@ -45,20 +47,34 @@ class ConvLSTMConfig:
 
 
 class ConvLSTMCell(nn.Module):
-    """One layer: `hidden, state = cell(x, state)`. Without input channels it runs on its own."""
+    """One layer: `hidden, state = cell(x, state)`. Without input channels it runs on its own.
 
-    def __init__(self, in_channels: int, dim: int, kernel_size: int, num_places: int) -> None:
+    The four sums of a convolution stand in the order input gate, forget gate, candidate, output
+    gate, as in torch's LSTM.
+    """
+
+    def __init__(self, in_channels: int, dim: int, config: ConvLSTMConfig) -> None:
         super().__init__()
-        padding = kernel_size // 2
+        reach, input_reach = config.kernel_size // 2, config.input_kernel_size // 2
         self.from_input = (
-            nn.Conv2d(in_channels, 4 * dim, kernel_size, padding=padding, bias=False)
+            nn.Conv2d(
+                in_channels, 4 * dim, config.input_kernel_size, padding=input_reach, bias=False
+            )
             if in_channels
             else None
         )
-        self.from_hidden = nn.Conv2d(dim, 4 * dim, kernel_size, padding=padding)
-        self.peepholes = nn.Parameter(torch.zeros(3, dim, num_places, num_places))
-        with torch.no_grad():  # a forget gate that begins open keeps the gradient alive
-            self.from_hidden.bias[dim : 2 * dim] = 1
+        self.from_hidden = nn.Conv2d(dim, 4 * dim, config.kernel_size, padding=reach)
+        self.peepholes = nn.Parameter(torch.zeros(3, dim, config.num_places, config.num_places))
+        self._initialise(dim)
+
+    @torch.no_grad()
+    def _initialise(self, dim: int) -> None:
+        """So that what is in the state neither fades nor grows while it is passed on."""
+        for gate, rows in enumerate(self.from_hidden.weight.split(dim)):
+            # The half-open gates halve the candidate twice: about 2 makes up for it.
+            nn.init.orthogonal_(rows, gain=2 if gate == 2 else 1)
+        for gate, biases in enumerate(self.from_hidden.bias.split(dim)):
+            biases.fill_(1 if gate in (1, 3) else 0)  # forget and output gates begin rather open
 
     def forward(
         self, x: Float[Tensor, "B C N N"] | None, state: State
@@ -84,21 +100,20 @@ class ConvLSTM(nn.Module):
     def __init__(self, config: ConvLSTMConfig) -> None:
         super().__init__()
         self.config = config
-        channels, places = config.patch_size**2, config.num_places
-        inputs = (channels, *config.dims[:-1])
+        channels = config.patch_size**2
         self.encoder = nn.ModuleList(
-            ConvLSTMCell(below, dim, config.kernel_size, places)
-            for below, dim in zip(inputs, config.dims, strict=True)
+            ConvLSTMCell(below, dim, config)
+            for below, dim in zip((channels, *config.dims[:-1]), config.dims, strict=True)
         )
         self.forecaster = nn.ModuleList(
-            ConvLSTMCell(below, dim, config.kernel_size, places)
+            ConvLSTMCell(below, dim, config)
             for below, dim in zip((0, *config.dims[:-1]), config.dims, strict=True)
         )
         self.to_patches = nn.Conv2d(sum(config.dims), channels, 1)
 
     def predict(
         self, context: Video, horizon: int, *, generator: torch.Generator | None = None
-    ) -> Video:
+    ) -> Float[Tensor, "B {horizon} C H W"]:
         """The `horizon` frames after `context`, unclipped; nothing is drawn from `generator`.
 
         Raises:
@@ -135,7 +150,7 @@ class ConvLSTM(nn.Module):
 
 def step(
     layers: nn.ModuleList, x: Float[Tensor, "B C N N"] | None, states: list[State]
-) -> tuple[list[Float[Tensor, "B D N N"]], list[State]]:
+) -> tuple[list[Float[Tensor, "B _ N N"]], list[State]]:
     """One time step through all layers: every layer's hidden state, and the new states."""
     hiddens, new_states = [], []
     for layer, state in zip(layers, states, strict=True):
