@@ -60,7 +60,7 @@ FAULTS = {
             "arrivals[torch.randint(2, (batch,)",
         ),
         (CROSSROADS, "if returns and not self.preset.returns", "if False"),
-        (CROSSROADS, "torch.maximum(2 * canvas - 1, self.map)", "(2 * canvas - 1 + self.map + 1)"),
+        (CROSSROADS, "torch.maximum(2 * canvas - 1, self.map)", "torch.maximum(canvas, self.map)"),
         (CROSSROADS, "columns, rows =", "rows, columns ="),
     ],
     "tests/test_exact_futures.py": [

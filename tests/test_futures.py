@@ -416,6 +416,7 @@ def test_contexts_are_equally_many_of_each_cue_and_no_digit_comes_twice(twice):
     assert len({index for index, _ in contexts}) == 20
     assert {arrival for _, arrival in contexts} == {3, 4, 5}
     assert contexts == drawn(0) != drawn(1)
+    assert {index for seed in range(12) for index, _ in drawn(seed)} == set(range(5 * PER_CUE))
 
 
 def test_too_few_digits_of_a_cue_are_named(twice):
