@@ -35,14 +35,15 @@ def shown(game):
 def play(game, always=None):
     """A whole game of a reader who knows, or always picks one side; what was shown in it."""
     seen = []
-    while not game.over:
+    for _ in range(game.rounds):
         pair = shown(game)
         seen.append(pair)
         truth = "left" if pair[0] < 100 else "right"
         game._handle_custom_msg({"pick": always or truth}, [])
         assert game.answer == truth
-        if not game.over:
+        if len(seen) < game.rounds:
             game._handle_custom_msg("next", [])
+    assert game.over
     return seen
 
 

@@ -4,15 +4,15 @@ Whoever cannot draw, or would rather not, takes a shipped digit by its key.
 """
 
 import base64
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import anywidget
 import torch
 import traitlets
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from course_lib.data.digits import Digits, load_digits
@@ -22,7 +22,6 @@ from course_lib.widgets.reader import beside, percent, script
 HERE = Path(__file__).parent
 SIZE, BOX = 28, 20  # pixels of an MNIST image, and of the box its ink is scaled to
 PEN = 2.6  # pixels, about the width of MNIST's strokes
-NEIGHBOURS = 10
 HINT = "Draw your own with mouse or finger, or press a key from 0 to 9 for another."
 NO_KERNEL = "Run this notebook in JupyterLab to draw your own."
 
@@ -34,12 +33,12 @@ class DrawDigit(anywidget.AnyWidget):
     """A pad with mouse, touch and keys; at first a shipped `start` lies on it.
 
     Args:
-        read: gives the probabilities of the ten digits; where None the nearest shipped digits vote.
+        read: gives the probabilities of the ten digits, as the shipped classifier does.
         start: the digit that lies on the pad before anything is drawn.
         done: what the button says that hands the digit on.
 
     Raises:
-        ValueError: `start` is no digit.
+        ValueError: `start` is no digit, or `read` gives other than ten numbers for an image.
     """
 
     _esm = script("draw_digit.js")
@@ -52,8 +51,8 @@ class DrawDigit(anywidget.AnyWidget):
     status = traitlets.Unicode().tag(sync=True)
     done_label = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, read: Read | None = None, *, start: int = 4, done: str = "Use this digit"):
-        self._read = read or nearest_digits
+    def __init__(self, read: Read, *, start: int = 4, done: str = "Use this digit"):
+        self._read = read
         self._shipped, self._num_taken = load_digits("test"), [0] * 10
         self._callbacks: list[Callable[[Digits], object]] = []
         super().__init__(done_label=done)
@@ -102,16 +101,17 @@ class DrawDigit(anywidget.AnyWidget):
         if self.source == "blank":
             return
         self.status = f"Handed on as a {self.label}."
-        try:
+        with self._failures_shown("What takes the digit failed."):
             for callback in self._callbacks:
                 callback(self.digits())
-        except Exception as error:  # say it where the reader looks, then let it go on
-            self.status = f"What takes the digit failed. {type(error).__name__}: {error}"
-            raise
 
     def _see(self, image: Tensor, label: int | None = None) -> None:
         """Take an image as the pad's, and read it."""
-        probs = self._read(image[None])[0].double()
+        with torch.no_grad():
+            probs = self._read(image[None])
+        if probs.shape != (1, 10):
+            raise ValueError(f"read gave shape {tuple(probs.shape)}; (1, 10) is needed")
+        probs = probs[0].double()
         self._image, self._label = image, int(probs.argmax()) if label is None else label
         self.pixels = image.numpy().tobytes()
         self.probs = [round(p, 4) for p in probs.tolist()]
@@ -121,10 +121,19 @@ class DrawDigit(anywidget.AnyWidget):
             if self.source == "drawn":
                 self.source, self.status = "blank", f"The pad is empty. {HINT}"
             return
-        with self.hold_sync():
+        with self._failures_shown("Reading failed."), self.hold_sync():
             self._see(to_mnist(change["new"]))
             self.source = "drawn"
             self.status = f"Read as {self.label}, with probability {percent(max(self.probs))}."
+
+    @contextmanager
+    def _failures_shown(self, sentence: str) -> Iterator[None]:
+        """An error in a function that was given to the pad is said where the reader looks."""
+        try:
+            yield
+        except Exception as error:
+            self.status = f"{sentence} {type(error).__name__}: {error}"
+            raise
 
     @traitlets.validate("strokes")
     def _check_strokes(self, proposal: dict) -> list:
@@ -180,20 +189,6 @@ def to_mnist(strokes: Sequence[Stroke]) -> UInt8[Tensor, "28 28"]:
     margin = (SIZE - BOX) / 2
     ink = _draw(segments + SIZE / 2 - mass.clamp(-margin, margin))
     return (ink * 255).round().to(torch.uint8)
-
-
-def nearest_digits(images: UInt8[Tensor, "N 28 28"]) -> Float[Tensor, "N 10"]:
-    """The share of each digit among the nearest shipped training digits."""
-    pixels, labels = _training_digits()
-    apart = torch.cdist(images.flatten(1).float(), pixels)
-    votes = labels[apart.topk(NEIGHBOURS, largest=False).indices]
-    return torch.nn.functional.one_hot(votes, 10).float().mean(1)
-
-
-@cache
-def _training_digits() -> tuple[Float[Tensor, "N 784"], Int64[Tensor, "N"]]:
-    digits = load_digits("train")
-    return digits.images.flatten(1).float(), digits.labels
 
 
 def _segments(strokes: list[Tensor]) -> Float64[Tensor, "S 2 2"]:

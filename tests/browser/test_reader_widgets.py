@@ -30,8 +30,12 @@ game
 """
 
 PAD = """
+from course_lib.data.video import to_float
+from course_lib.recipes.classifier import CLASSIFIER
 from course_lib.widgets.draw_digit import DrawDigit
-pad = DrawDigit(done="Walk to the crossroads")
+classifier = CLASSIFIER.load()
+read = lambda images: classifier(to_float(images)[:, None]).softmax(-1)
+pad = DrawDigit(read, done="Walk to the crossroads")
 pad
 """
 WALK = """
