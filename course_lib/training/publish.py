@@ -54,7 +54,13 @@ def publish(
             return
     manifest = {**describe(recipe, config, state), "scale": scale, "metrics": metrics}
     sha256 = checkpoint.write(recipe.path, tensors, manifest)
-    results = {**manifest, "sha256": sha256, "history": history}
+    results = {
+        **manifest,
+        "sha256": sha256,
+        "parameters": sum(weight.numel() for weight in state.ema.model.parameters()),
+        "seconds": history[-1]["seconds"],  # of training, by the clock on the wall
+        "history": history,
+    }
     content = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
     checkpoint.write_atomically(paths.RESULTS / f"{recipe.name}.json", content.encode())
     with torch.no_grad():
