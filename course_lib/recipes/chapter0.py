@@ -37,10 +37,11 @@ from course_lib.evaluation.futures import (
     distances,
     draw_contexts,
 )
-from course_lib.interfaces import Video
 from course_lib.models.convlstm import ConvLSTM, ConvLSTMConfig
 from course_lib.training.loop import Objective, warmup_cosine
 from course_lib.training.recipe import Config, Metric, Recipe
+
+Continuations = Float[Tensor, "N H 1 S S"]  # one for every context of an exam
 
 EXAM_SEED = 20260
 MONITORED = 25  # contexts per cue at each point of the history
@@ -54,7 +55,7 @@ class Exam:
 
     futures: tuple[Futures, ...]  # those of probability 0 included
     context: Float[Tensor, "N T 1 S S"]
-    mean: Float[Tensor, "N H 1 S S"]  # the exact conditional mean
+    mean: Continuations  # the exact conditional mean
     mmse: Float64[Tensor, "N H"]
     after: Bool[Tensor, "N H"]  # frames that show the turn
     cue: Int64[Tensor, "N"]  # index into CUES
@@ -64,7 +65,7 @@ class Exam:
         """Frames to predict."""
         return self.mean.shape[1]
 
-    def errors(self, prediction: Video, target: Float[Tensor, "N H 1 S S"]) -> Float64[Tensor, "N"]:
+    def errors(self, prediction: Continuations, target: Continuations) -> Float64[Tensor, "N"]:
         """|prediction - target|^2 of each context, mean over pixels, summed over frames after."""
         error = (prediction - target).double().square().mean((2, 3, 4))  # (N, H)
         return (error * self.after).sum(1)
@@ -103,7 +104,7 @@ def make_exam(contexts_per_cue: int) -> Exam:
     )
 
 
-def measured_excess(prediction: Video, exam: Exam) -> Metric:
+def measured_excess(prediction: Continuations, exam: Exam) -> Metric:
     """The excess of a prediction for every context of `exam`, with its bootstrap interval."""
     return ratio(exam.errors(prediction, exam.mean), exam.least(), exam.cue)
 
@@ -124,23 +125,23 @@ def ratio(
     return Metric((above.sum() / below.sum()).item(), low, high)
 
 
-def likeliest(exam: Exam) -> Float[Tensor, "N H 1 S S"]:
+def likeliest(exam: Exam) -> Continuations:
     """The most probable future of each context; of equal ones the first."""
     return torch.stack([f.clips[f.probs.argmax()] for f in exam.futures])
 
 
-def empty_road(exam: Exam) -> Float[Tensor, "N H 1 S S"]:
+def empty_road(exam: Exam) -> Continuations:
     """The map without a digit."""
     return torch.stack([f.background.expand_as(f.clips[0]) for f in exam.futures])
 
 
-def blind_blur(exam: Exam) -> Float[Tensor, "N H 1 S S"]:
+def blind_blur(exam: Exam) -> Continuations:
     """The mean future where the digit is copied well and its class is not read at all."""
     probs = turn_probs(torch.arange(10)).mean(0).float()
     return torch.stack([torch.tensordot(probs, f.clips, dims=1) for f in exam.futures])
 
 
-def is_valid(prediction: Video, exam: Exam) -> Bool[Tensor, "N"]:
+def is_valid(prediction: Continuations, exam: Exam) -> Bool[Tensor, "N"]:
     """Whether each prediction shows one of its possible futures."""
     judged = []
     for clip, futures in zip(prediction, exam.futures, strict=True):
@@ -150,7 +151,7 @@ def is_valid(prediction: Video, exam: Exam) -> Bool[Tensor, "N"]:
     return torch.stack(judged)
 
 
-def pythagoras_gap(prediction: Video, exam: Exam) -> Metric:
+def pythagoras_gap(prediction: Continuations, exam: Exam) -> Metric:
     """E|f - x|^2 - MMSE - E|f - m|^2 with x drawn, in units of the MMSE, +- 2 standard errors."""
     generator = torch.Generator().manual_seed(EXAM_SEED)
     drawn = torch.cat([futures.sample(1, generator=generator) for futures in exam.futures])
@@ -183,7 +184,7 @@ def monitor(model: ConvLSTM, _config: Config) -> dict[str, float]:
     return {"excess": measured.value, "excess_low": measured.low, "excess_high": measured.high}
 
 
-def _predict(model: ConvLSTM, exam: Exam) -> Float[Tensor, "N H 1 S S"]:
+def _predict(model: ConvLSTM, exam: Exam) -> Continuations:
     device = next(model.parameters()).device
     parts = exam.context.to(device).split(50)
     return torch.cat([model.predict(part, exam.horizon).float().cpu() for part in parts])
@@ -250,7 +251,7 @@ PREDICTOR = Recipe(
     evaluate=evaluate,
     sheet=sheet,
     criterion="excess",
-    schedule=lambda config: warmup_cosine(config.steps, WARMUP),
+    schedule=lambda config: warmup_cosine(config.steps, min(WARMUP, config.steps // 10)),
     monitor=monitor,
 )
 

@@ -117,11 +117,11 @@ def sheet(model: DigitClassifier, _config: Config) -> Image.Image:
 
 SMALL = Config(
     model=DigitClassifierConfig(),
-    steps=3000,
-    batch_size=128,
-    learning_rate=2e-3,
+    steps=1500,
+    batch_size=64,
+    learning_rate=3e-3,
     ema_decay=0.995,
-    every=500,
+    every=250,
 )
 
 CLASSIFIER = Recipe(
