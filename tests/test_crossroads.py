@@ -263,10 +263,10 @@ def test_one_core_draws_a_thousand_clips_a_second(digits):
     world, generator = Crossroads(digits), torch.Generator().manual_seed(0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(10):
         world.sample(50, generator=generator)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     torch.set_num_threads(threads)
     assert 500 / seconds >= 1000
 
