@@ -114,6 +114,8 @@ def test_show_me_anyway_unfolds_and_the_later_prediction_is_told_that_it_does_no
     question.commit(60)
     assert "the course map does not count it" in question.status
     assert [event["predicted"] for event in progress.events("reveal")] == [None, 60]
+    question.commit(70)
+    assert "the course map does not count it" in question.status
 
 
 def test_another_day_shows_the_earlier_prediction_and_the_answer_beside_it():
@@ -129,6 +131,8 @@ def test_another_day_shows_the_earlier_prediction_and_the_answer_beside_it():
     second.commit(55)
     assert [event["value"] for event in second.history()] == [40, 55]
     assert "counts the one you made before you saw the answer" in second.status
+    third = ask_number()
+    assert (third.value, third.status) == (55, f"You predicted 55 % on {day}.")
 
 
 def test_the_answer_unfolds_whichever_of_the_two_cells_ran_again():
