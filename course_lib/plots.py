@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -65,6 +65,13 @@ class Picture(Figure):
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=DPI)
         return buffer.getvalue()
+
+    def pixels(self, width: int) -> UInt8[np.ndarray, "H W 3"]:
+        """The picture as bytes, `width` pixels wide: a frame for the player."""
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="rgba", dpi=width / self.get_figwidth())
+        size = -1, width, 4
+        return np.frombuffer(buffer.getvalue(), dtype=np.uint8).reshape(size)[..., :3]
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict, dict]:
         data = {"image/png": base64.b64encode(self.png()).decode(), "text/plain": self.alt}
@@ -149,6 +156,7 @@ def curves(
     xlabel: str,
     ylabel: str,
     log: bool = False,
+    ylim: tuple[float, float] | None = None,
     levels: Mapping[str, float] | None = None,
 ) -> Picture:
     """Lines over a common x, each with a band where one is given.
@@ -160,6 +168,7 @@ def curves(
         xlabel: what x is, with its unit.
         ylabel: what y is, with its unit.
         log: a logarithmic y axis.
+        ylim: the ends of the y axis; fitted to the lines where None.
         levels: label -> height of a dashed horizontal line to compare with.
     """
     with mpl.rc_context(STYLE):
@@ -167,7 +176,8 @@ def curves(
         axes = picture.subplots()
         for label, line in lines.items():
             y, *band = line if isinstance(line, tuple) else (line,)
-            (drawn,) = axes.plot(x, np.asarray(y), marker="o", markersize=4, label=label)
+            marker = "o" if len(x) <= 30 else None  # single points where they can be told apart
+            (drawn,) = axes.plot(x, np.asarray(y), marker=marker, markersize=4, label=label)
             if band:
                 low, high = (np.asarray(edge) for edge in band)
                 axes.fill_between(x, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
@@ -175,7 +185,7 @@ def curves(
             (levels or {}).items(), ("#555555", "#999999", "#bbbbbb"), strict=False
         ):
             axes.axhline(level[1], color=color, linestyle="--", linewidth=1.4, label=level[0])
-        axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+        axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear", ylim=ylim)
         axes.legend(loc="best")
     return picture
 

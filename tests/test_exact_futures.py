@@ -423,3 +423,11 @@ def test_no_directly_optimised_channel_beats_the_curve(beta):
 def test_a_weight_of_nats_that_is_not_positive_is_refused(betas):
     with pytest.raises(ValueError, match="positive values are allowed"):
         small_futures().rate_distortion(torch.tensor(betas).double())
+
+
+def test_runs_are_the_past_followed_by_the_same_draws():
+    futures = Crossroads(load_digits("test"), BASE).futures(0, 4)
+    runs = futures.runs(7, generator=torch.Generator().manual_seed(5))
+    drawn = futures.sample(7, generator=torch.Generator().manual_seed(5))
+    assert all(torch.equal(run[:3], futures.context) for run in runs)
+    assert torch.equal(runs[:, 3:], drawn)

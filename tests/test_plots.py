@@ -74,3 +74,12 @@ def test_bad_clips_are_named():
         plots.film_strip({}, "x")
     with pytest.raises(ValueError, match="at least one"):
         plots.contact_sheet(torch.zeros(0, 1, 8, 8), "x")
+
+
+def test_a_picture_becomes_a_frame_of_the_width_that_was_asked_for():
+    picture = pictures()["curves"]
+    frame = picture.pixels(360)
+    assert frame.shape[1:] == (360, 3)
+    assert frame.dtype == np.uint8
+    small = Image.open(io.BytesIO(picture.png())).convert("RGB").resize(frame.shape[1::-1])
+    assert np.abs(np.asarray(small).astype(float) - frame).mean() < 12

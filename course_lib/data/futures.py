@@ -95,6 +95,13 @@ class Futures:
         # The last bound is left out: rounding may put it below 1.
         return self.clips[(drawn[:, None] >= self.probs.cumsum(0)[:-1]).sum(1)]
 
+    def runs(
+        self, num_samples: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "N T 1 S S"]:
+        """Whole clips: the one past, and for each a future drawn with its true probability."""
+        past = self.context.expand(num_samples, -1, -1, -1, -1)
+        return torch.cat([past, self.sample(num_samples, generator=generator)], 1)
+
     def lambda_max(self) -> float:
         """The largest eigenvalue of the covariance of the whole future, in squared pixel units."""
         # The K x K matrix of products has the same non-zero eigenvalues as the covariance.

@@ -18,8 +18,7 @@ def draw() -> list[Image.Image]:
     """One picture per frame: a run, a hundred runs from the same past, and their exact mean."""
     world = Crossroads(load_digits("test"))
     future = world.futures(world.digits.labels.tolist().index(4), arrival=4)
-    clips = future.sample(100, generator=torch.Generator().manual_seed(0))
-    runs = torch.cat([future.context.expand(100, -1, -1, -1, -1), clips], 1)
+    runs = future.runs(100, generator=torch.Generator().manual_seed(0))
     mean = torch.cat([future.context, future.mean()])
     panels = [enlarge(runs[0]), to_panel(mosaic(runs, columns=10)), enlarge(mean)]
     font = ImageFont.load_default(size=18)
