@@ -1,4 +1,4 @@
-"""Where files live. The package runs from its clone: notebooks, data and results stand beside it."""
+"""Where files live. The package runs from its clone, beside notebooks, data and results."""
 
 import os
 from pathlib import Path
