@@ -34,6 +34,10 @@ RUN = "course_lib/training/run.py"
 PUBLISH = "course_lib/training/publish.py"
 RECIPE = "course_lib/training/recipe.py"
 TRAIN = "course_lib/cli/train.py"
+CONVLSTM = "course_lib/models/convlstm.py"
+READER = "course_lib/models/classifier.py"
+CHAPTER0 = "course_lib/recipes/chapter0.py"
+REDRAWING = "course_lib/recipes/classifier.py"
 
 # test files: rows of (file, original text, faulty text)
 FAULTS = {
@@ -232,6 +236,52 @@ FAULTS = {
         (PUBLISH, "if recipe.higher_is_better", "if not recipe.higher_is_better"),
         (RECIPE, "        self.check_manifest(manifest, self.path, model)\n", ""),
         (TRAIN, "if _agreed(stop, fabric):", "if False:"),
+    ],
+    "tests/test_convlstm.py": [
+        (CONVLSTM, "i, f, g, o = sums", "f, i, g, o = sums"),
+        (CONVLSTM, "cell = f * cell + i", "cell = cell + i"),
+        (CONVLSTM, "torch.sigmoid(o + w_co * cell)", "torch.sigmoid(o + w_co * state[1])"),
+        (CONVLSTM, "torch.sigmoid(f + w_cf * cell)", "torch.sigmoid(f + w_ci * cell)"),
+        (CONVLSTM, "hidden = o * torch.tanh(cell)", "hidden = o * cell"),
+        (CONVLSTM, "return hidden, (hidden, cell)", "return hidden, (state[0], cell)"),
+        (CONVLSTM, "for _ in range(horizon):", "for _ in range(horizon + 1):"),
+        (CONVLSTM, "step(self.forecaster, None, states)", "step(self.encoder, None, states)"),
+        (
+            CONVLSTM,
+            "for frame in context.unbind(dim=1)",
+            "for frame in context[:, 1:].unbind(dim=1)",
+        ),
+        (CONVLSTM, "context.unbind(dim=1)", "context.flip(1).unbind(dim=1)"),
+        (
+            CONVLSTM,
+            "        states = self.encode(context)\n",
+            "        self.states = getattr(self, 'states', None) or self.encode(context)\n"
+            "        states = self.states\n",
+        ),
+        (CONVLSTM, "        new_states.append(state)", "        new_states.append((x, x))"),
+    ],
+    "tests/test_classifier.py": [
+        (READER, "            nn.ReLU(),\n        )\n", "        )\n"),
+        (
+            REDRAWING,
+            "images + 1, grid, align_corners=False) - 1",
+            "images, grid, align_corners=False)",
+        ),
+        (REDRAWING, "MAX_SHIFT = 4 / 14", "MAX_SHIFT = 4 / 28"),
+        (REDRAWING, "MAX_SHIFT * (2 * down - 1)", "MAX_SHIFT * down"),
+        (REDRAWING, "THINNEST = -0.5", "THINNEST = 0.0"),
+        (REDRAWING, '"labels": labels[chosen]', '"labels": labels[: len(chosen)]'),
+    ],
+    "tests/test_chapter0_recipes.py": [
+        (CHAPTER0, "step >= f.turn_step", "step > f.turn_step"),
+        (CHAPTER0, "(self.mmse * self.after).sum(1)", "self.mmse.sum(1)"),
+        (CHAPTER0, "(above.sum() / below.sum())", "(above / below).mean()"),
+        (CHAPTER0, "[:, strata == stratum]", ""),
+        (CHAPTER0, "& (futures.probs > 0)\n", "& (futures.probs >= 0)\n"),
+        (CHAPTER0, "- least - exam.errors", "- exam.errors"),
+        (CHAPTER0, "f.probs.argmax()", "f.probs.argmin()"),
+        (CHAPTER0, 'world("train")\n', 'world("test")\n'),
+        (CHAPTER0, ', batch["future"])\n', ', 0 * batch["future"])\n'),
     ],
 }
 

@@ -73,8 +73,9 @@ class ConvLSTMCell(nn.Module):
         for gate, rows in enumerate(self.from_hidden.weight.split(dim)):
             # The half-open gates halve the candidate twice: about 2 makes up for it.
             nn.init.orthogonal_(rows, gain=2 if gate == 2 else 1)
-        for gate, biases in enumerate(self.from_hidden.bias.split(dim)):
-            biases.fill_(1 if gate in (1, 3) else 0)  # forget and output gates begin rather open
+        # The forget and output gates begin rather open.
+        biases = torch.tensor([0.0, 1.0, 0.0, 1.0]).repeat_interleave(dim)
+        self.from_hidden.bias = nn.Parameter(biases)
 
     def forward(
         self, x: Float[Tensor, "B C N N"] | None, state: State

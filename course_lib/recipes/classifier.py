@@ -18,7 +18,7 @@ from course_lib.data.digits import load_digits
 from course_lib.data.video import to_bytes, to_float
 from course_lib.interfaces import Frames
 from course_lib.models.classifier import DigitClassifier, DigitClassifierConfig
-from course_lib.training.loop import Objective, warmup_cosine
+from course_lib.training.loop import Batch, Objective, warmup_cosine
 from course_lib.training.recipe import Config, Metric, Recipe
 
 MAX_TURN = math.radians(20)
@@ -64,7 +64,7 @@ def draw(config: Config, generator: torch.Generator) -> dict[str, Tensor]:
     return {"images": augment(images[chosen], generator=generator), "labels": labels[chosen]}
 
 
-def cross_entropy(model: torch.nn.Module, batch: dict[str, Tensor], _step: int) -> Tensor:
+def cross_entropy(model: torch.nn.Module, batch: Batch, _step: int) -> Tensor:
     """The negative log likelihood of the true label."""
     return F.cross_entropy(model(batch["images"]), batch["labels"])
 

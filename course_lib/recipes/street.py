@@ -15,7 +15,7 @@ from course_lib.data.video import mosaic, split, to_panel
 from course_lib.evaluation.frames import mse, sharpness
 from course_lib.interfaces import Video
 from course_lib.models.convlstm import ConvLSTM, ConvLSTMConfig
-from course_lib.training.loop import Objective, warmup_cosine
+from course_lib.training.loop import Batch, Objective, warmup_cosine
 from course_lib.training.recipe import Config, Metric, Recipe
 
 CONTEXT, HORIZON = 5, 10  # frames, a tenth of a second each
@@ -36,7 +36,7 @@ def draw(config: Config, generator: torch.Generator) -> dict[str, Tensor]:
     return {"context": context, "future": future}
 
 
-def squared_error(model: torch.nn.Module, batch: dict[str, Tensor], _step: int) -> Tensor:
+def squared_error(model: torch.nn.Module, batch: Batch, _step: int) -> Tensor:
     """Against the one future that happened, over all predicted frames."""
     return F.mse_loss(model(batch["context"], HORIZON), batch["future"])
 

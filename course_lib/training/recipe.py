@@ -100,14 +100,14 @@ class Recipe:
     small: Config  # two CPU cores, minutes
     full: Config  # one modern GPU, minutes
     build: Callable[[Any], nn.Module]  # from config.model
-    objectives: Callable[[nn.Module, Any], Sequence[Objective]]
+    objectives: Callable[[Any, Any], Sequence[Objective]]  # of what `build` made
     draw: Callable[[Any, torch.Generator], Batch]  # one batch and its noise
-    evaluate: Callable[[nn.Module, Any], Mapping[str, Metric]]  # on held-out data
-    sheet: Callable[[nn.Module, Any], Image]  # what the model does, to look at
+    evaluate: Callable[[Any, Any], Mapping[str, Metric]]  # on held-out data
+    sheet: Callable[[Any, Any], Image]  # what the model does, to look at
     criterion: str  # the metric that decides which checkpoint ships
     higher_is_better: bool = False
     schedule: Callable[[Any], Schedule] = lambda _config: constant
-    monitor: Callable[[nn.Module, Any], Mapping[str, float]] | None = None  # each point of history
+    monitor: Callable[[Any, Any], Mapping[str, float]] | None = None  # each point of history
 
     @property
     def path(self) -> Path:
