@@ -104,7 +104,7 @@ def test_redrawing_makes_strokes_thinner_and_thicker():
     bar = torch.full((2000, 1, 28, 28), -1.0)
     bar[..., 6:22, 12:16] = 1
     ink = (recipe.augment(bar, generator=make_generator()) + 1).sum((1, 2, 3)) / 2
-    assert ink.min() < 0.5 * 64
+    assert ink.min() < 0.4 * 64
     assert ink.max() > 1.8 * 64
 
 
