@@ -14,12 +14,15 @@ def record(kind: str, **fields: object) -> None:
     event = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "kind": kind, **fields}
     path = course_home() / "progress.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(event, ensure_ascii=False) + "\n")
+    line = json.dumps(event, ensure_ascii=False) + "\n"
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        line = "\n" + line  # a crash has cut the last line short: only that one is lost
+    with path.open("a", encoding="utf-8", newline="\n") as file:
+        file.write(line)
 
 
 def events(kind: str) -> list[dict]:
-    """All events of one kind, oldest first; a line cut short by a crash is passed over."""
+    """All events of one kind, oldest first; a line that a crash has cut short is passed over."""
     path = course_home() / "progress.jsonl"
     if not path.exists():
         return []
@@ -29,6 +32,6 @@ def events(kind: str) -> list[dict]:
             event = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if event.get("kind") == kind:
+        if isinstance(event, dict) and event.get("kind") == kind:
             found.append(event)
     return found

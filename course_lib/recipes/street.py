@@ -13,7 +13,6 @@ from torch import Tensor
 from course_lib.data.pedestrians import cut_clip, load_pedestrians, load_strip
 from course_lib.data.video import mosaic, split, to_panel
 from course_lib.evaluation.frames import mse, sharpness
-from course_lib.interfaces import Video
 from course_lib.models.convlstm import ConvLSTM, ConvLSTMConfig
 from course_lib.training.loop import Batch, Objective, warmup_cosine
 from course_lib.training.recipe import Config, Metric, Recipe
@@ -47,7 +46,9 @@ def objectives(model: ConvLSTM, config: Config) -> list[Objective]:
     return [Objective(squared_error, optimizer, max_grad_norm=0.2)]
 
 
-def predict(model: ConvLSTM) -> tuple[Video, Video, Video]:
+def predict(
+    model: ConvLSTM,
+) -> tuple[Float[Tensor, "N T 1 S S"], Float[Tensor, "N H 1 S S"], Float[Tensor, "N H 1 S S"]]:
     """Context, truth and prediction of every held-out clip in which somebody walks."""
     context, truth = split(load_pedestrians("test", CONTEXT + HORIZON), CONTEXT)
     device = next(model.parameters()).device
