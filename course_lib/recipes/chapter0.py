@@ -29,14 +29,7 @@ from course_lib.data.crossroads import CUE_OF_DIGIT, CUES, Crossroads, turn_prob
 from course_lib.data.digits import load_digits
 from course_lib.data.futures import Futures
 from course_lib.data.video import split, to_bytes
-from course_lib.evaluation.futures import (
-    BOOTSTRAP_ROUNDS,
-    VALID_DISTANCE,
-    VALID_FRAME,
-    Protocol,
-    distances,
-    draw_contexts,
-)
+from course_lib.evaluation import futures as judge
 from course_lib.models.convlstm import ConvLSTM, ConvLSTMConfig
 from course_lib.training.loop import Batch, Objective, warmup_cosine
 from course_lib.training.recipe import Config, Metric, Recipe
@@ -85,11 +78,11 @@ def world(split_name: str) -> Crossroads:
 def make_exam(contexts_per_cue: int) -> Exam:
     """Equally many contexts of each ambiguous cue; equal numbers give equal contexts."""
     held_out = world("test")
-    protocol = Protocol(contexts_per_cue, num_samples=1)
+    protocol = judge.Protocol(contexts_per_cue, num_samples=1)
     generator = torch.Generator().manual_seed(EXAM_SEED)
     drawn = [
         (index, arrival, cue)
-        for index, arrival in draw_contexts(held_out, protocol, generator=generator)
+        for index, arrival in judge.draw_contexts(held_out, protocol, generator=generator)
         if max(CUES[cue := int(CUE_OF_DIGIT[held_out.digits.labels[index]])].turn_probs) < 1
     ]
     futures = [held_out.futures(index, when, include_impossible=True) for index, when, _ in drawn]
@@ -114,11 +107,11 @@ def ratio(
 ) -> Metric:
     """sum(above) / sum(below) with its interval when contexts are redrawn within each stratum."""
     generator = torch.Generator().manual_seed(0)
-    sums = torch.zeros(2, BOOTSTRAP_ROUNDS, dtype=torch.float64)
+    sums = torch.zeros(2, judge.BOOTSTRAP_ROUNDS, dtype=torch.float64)
     for stratum in strata.unique():
         members = torch.stack([above, below])[:, strata == stratum]
         redrawn = torch.randint(
-            members.shape[1], (BOOTSTRAP_ROUNDS, members.shape[1]), generator=generator
+            members.shape[1], (judge.BOOTSTRAP_ROUNDS, members.shape[1]), generator=generator
         )
         sums += members[:, redrawn].sum(-1)
     low, high = (sums[0] / sums[1]).quantile(torch.tensor([0.025, 0.975]).double()).tolist()
@@ -145,8 +138,8 @@ def is_valid(prediction: Continuations, exam: Exam) -> Bool[Tensor, "N"]:
     """Whether each prediction shows one of its possible futures."""
     judged = []
     for clip, futures in zip(prediction, exam.futures, strict=True):
-        whole, worst = distances(clip[None], futures)
-        shows = (whole <= VALID_DISTANCE) & (worst <= VALID_FRAME) & (futures.probs > 0)
+        whole, worst = judge.distances(clip[None], futures)
+        shows = (whole <= judge.VALID_DISTANCE) & (worst <= judge.VALID_FRAME) & (futures.probs > 0)
         judged.append(shows.any())
     return torch.stack(judged)
 
