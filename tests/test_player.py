@@ -237,3 +237,10 @@ def test_long_titles_and_captions_stay_within_the_sheet():
     edge = np.asarray(picture)
     for side in (edge[:4], edge[-4:], edge[:, :4], edge[:, -4:]):
         assert (side == 255).all()
+
+
+def test_the_first_message_to_the_browser_holds_everything(monkeypatch):
+    sent = []
+    monkeypatch.setattr(Player, "open", lambda self: sent.append(self.get_state()))
+    player = Player({"a": CLIP}, captions="words", title="T")
+    assert sent == [player.get_state()]

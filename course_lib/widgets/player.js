@@ -105,8 +105,7 @@ class View {
   constructor(session, el) {
     this.session = session;
     this.model = session.model;
-    this.canvases = this.model.get("panels").map(({ width, height }) =>
-      create("canvas", { role: "img", style: `aspect-ratio: ${width} / ${height}` }));
+    this.canvases = this.model.get("panels").map(() => create("canvas", { role: "img" }));
     // Panels shrink down to half their width before they wrap.
     const figures = this.model.get("panels").map(({ title, display: size }, k) =>
       create("figure", { style: `flex: ${size} 1 ${size / 2}px; max-width: ${size}px` },
@@ -217,6 +216,7 @@ class View {
   // Enlarged by whole numbers, and CSS scales the rest smoothly: sharp and even at any width.
   // A picture of more pixels than there is room for is reduced here, because CSS does it worse.
   drawPanel(canvas, { bitmaps, width, height, columns, rows }, tile) {
+    canvas.style.aspectRatio = `${width} / ${height}`;
     const room = canvas.clientWidth * devicePixelRatio;
     if (!room) return; // out of sight; drawn when it comes back
     const factor = room < width ? room / width : Math.ceil(room / width);

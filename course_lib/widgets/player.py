@@ -58,18 +58,21 @@ class Player(anywidget.AnyWidget):
         labels = {name: [str(label) for label in row] for name, row in (sliders or {}).items()}
         widths = width if isinstance(width, Mapping) else dict.fromkeys(panels, width)
         _check_controls(labels, fps, {name: widths.get(name) for name in panels})
-        self._grid = tuple(len(row) for row in labels.values())
+        num_frames = _common_length(panels, len(labels))
+        self._states = (*(len(row) for row in labels.values()), num_frames)
         self._widths = widths
         self._frames: dict[str, np.ndarray] = {}
+        about = f"{title or 'Player'}: {', '.join(panels)}; {num_frames} frames"
         super().__init__(
             sliders=[{"name": name, "labels": row} for name, row in labels.items()],
-            num_frames=_common_length(panels, len(self._grid)),
+            num_frames=num_frames,
             value=dict.fromkeys([*labels, "frame"], 0),
             fps=fps,
             title=title,
+            alt=alt or "; ".join([about, *(f"slider {name}" for name in labels)]),
+            # One message to the browser: no view can be drawn before its panels are there.
+            **self._replace(panels, captions),
         )
-        self._replace(panels, captions)
-        self.alt = alt or self._describe()
 
     def update(
         self,
@@ -84,39 +87,45 @@ class Player(anywidget.AnyWidget):
         for name in panels or {}:
             if name not in self._frames:
                 raise ValueError(f"no panel {name!r}; this player has {', '.join(self._frames)}")
-        self._replace(panels or {}, captions)
+        with self.hold_sync():
+            for trait, content in self._replace(panels or {}, captions).items():
+                self.set_trait(trait, content)
 
     @property
     def num_bytes(self) -> int:
         """Bytes of all sprite sheets: what a page pays for this player."""
         return sum(len(sheet) for panel in self.panels for sheet in panel["sheets"])
 
-    def _replace(self, panels: Mapping[str, np.ndarray], captions: object) -> None:
-        """Check everything, then change the traits at once."""
-        states = (*self._grid, self.num_frames)
+    def _replace(self, panels: Mapping[str, np.ndarray], captions: object) -> dict:
+        """The traits that change with these contents; nothing changes where one does not fit."""
         for name, frames in panels.items():
-            _check_frames(name, frames, states)
-        texts = None if captions is None else _broadcast_texts(captions, states)
+            _check_frames(name, frames, self._states)
+        texts = None if captions is None else _broadcast_texts(captions, self._states)
         packed = {panel["title"]: panel for panel in self.panels}
-        packed |= {name: self._pack(name, frames, states) for name, frames in panels.items()}
-        with self.hold_sync():
-            self._frames |= panels
-            self.panels = list(packed.values())
-            if texts is not None:
-                self._texts = texts
-                distinct, index = np.unique(texts, return_inverse=True)
-                self.captions = {
-                    "texts": distinct.tolist(),
-                    "index": index.ravel().tolist(),
-                    "longest": max(distinct.tolist(), key=len),
-                }
+        packed |= {name: self._pack(name, frames) for name, frames in panels.items()}
+        self._frames |= panels
+        if texts is None:
+            return {"panels": list(packed.values())}
+        self._texts = texts
+        distinct, index = np.unique(texts, return_inverse=True)
+        sent = {
+            "texts": distinct.tolist(),
+            "index": index.ravel().tolist(),
+            "longest": max(distinct.tolist(), key=len),
+        }
+        return {"panels": list(packed.values()), "captions": sent}
 
-    def _pack(self, name: str, frames: np.ndarray, states: tuple[int, ...]) -> dict:
+    def _pack(self, name: str, frames: np.ndarray) -> dict:
         """One panel as the browser takes it: sprite sheets and a tile for each state."""
-        own, picture = frames.shape[: len(states)], frames.shape[len(states) :]
-        sprites = pack(frames.reshape(-1, *picture))
-        index = np.broadcast_to(np.reshape(sprites.index, own), states).ravel().tolist()
-        return sprites.to_dict() | {"title": name, "display": self._widths[name], "index": index}
+        axes = len(self._states)
+        sprites = pack(frames.reshape(-1, *frames.shape[axes:]))
+        index = np.broadcast_to(np.reshape(sprites.index, frames.shape[:axes]), self._states)
+        return {
+            **sprites.to_dict(),
+            "title": name,
+            "display": self._widths[name],
+            "index": index.ravel().tolist(),
+        }
 
     @traitlets.validate("value")
     def _merge_value(self, proposal: dict) -> dict:
@@ -130,11 +139,6 @@ class Player(anywidget.AnyWidget):
                 raise ValueError(f"{name} is {index!r}; 0..{allowed[name] - 1} are allowed")
         return {**self.value, **{name: int(k) for name, k in proposal["value"].items()}}
 
-    def _describe(self) -> str:
-        """The default alternative text."""
-        text = f"{self.title or 'Player'}: {', '.join(self._frames)}; {self.num_frames} frames"
-        return "; ".join([text, *(f"slider {slider['name']}" for slider in self.sliders)])
-
     def _repr_mimebundle_(self, **kwargs: dict) -> tuple[dict, dict] | None:
         """The live view, and beside it a picture for pages where no widget can live."""
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -147,7 +151,7 @@ class Player(anywidget.AnyWidget):
 
     def contact_sheet(self) -> bytes:
         """A PNG: the panels in a few settings (rows) at a few times (columns)."""
-        wide = max(frames.shape[len(self._grid) + 2] for frames in self._frames.values()) > 128
+        wide = max(frames.shape[len(self._states) + 1] for frames in self._frames.values()) > 128
         times = np.unique(np.linspace(0, self.num_frames - 1, 4 if wide else 6).round().astype(int))
         state = tuple(self.value[slider["name"]] for slider in self.sliders)
         return contact_sheet(
@@ -160,8 +164,8 @@ class Player(anywidget.AnyWidget):
     def _rows(self, state: tuple[int, ...], times: np.ndarray) -> Iterator[Row]:
         """The panels at some values of the first slider, the others as set; at most about six."""
         places = [state]
-        if self._grid:
-            last = self._grid[0] - 1
+        if state:
+            last = self._states[0] - 1
             some = {0, last // 2, last} if len(self._frames) < 3 else {0, last}
             places = [(k, *state[1:]) for k in sorted(some)]
         for number, place in enumerate(places):
