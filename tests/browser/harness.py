@@ -82,7 +82,11 @@ def run_lab(folder: Path) -> Iterator[Server]:
             yield Server(f"http://127.0.0.1:{port}", token, root)
         finally:
             server.terminate()
-            server.wait(30)
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:  # a busy machine; nothing of it is worth waiting for
+                server.kill()
+                server.wait()
 
 
 @contextmanager
