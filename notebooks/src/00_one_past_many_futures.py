@@ -379,12 +379,12 @@ plots.curves(
     "The network's excess over the mean falls as training goes on.",
     xlabel="training step",
     ylabel="excess over the mean (MMSE)",
-    levels={name: metrics[f"excess_{name}"]["value"] for name in references},
+    levels={name.replace("_", " "): metrics[f"excess_{name}"]["value"] for name in references},
 )
 
 # %% [markdown] lang="en"
-# The network's curve crosses the likeliest future first: long before it draws well, it is "better"
-# than a clip that really happens. Below the last line it must have read the cue. On
+# The likeliest future is beaten first: long before the network draws well, it is "better" than a
+# clip that really happens. Below the last line it must have read the cue. On
 # all held-out contexts of the recipe the stored network has an excess of
 # {{chapter0_predictor.metrics.excess.value:.3f}}. And how many of its clips are futures that can
 # happen? A share of {{chapter0_predictor.metrics.valid.value:.3f}}. The better it is trained, the
@@ -403,7 +403,7 @@ for step in PREDICTOR.train_steps(state, LIVE):
         live[step.step] = measured_excess(guess, exam)
 
 # %% [markdown] lang="en"
-# The first steps are the steep ones:
+# The first steps are the steep ones, and then it gets slow:
 
 # %%
 plots.curves(
@@ -419,6 +419,40 @@ plots.curves(
 )
 
 # %% [markdown] lang="en"
+# What has it learned by then? Compare with the mean it is heading for.
+
+# %%
+plots.film_strip(
+    {"your\nnetwork": guess[picks[0]], "exact\nmean": exam.mean[picks[0]]},
+    "The live network's prediction above the exact mean: a haze instead of three faint digits.",
+    first=BASE.context,
+)
+
+# %% [markdown] lang="en"
+# It knows the houses and the road, it carries the digit up to the junction, and beyond it spreads
+# what ink it has over all the arms. Shape and weights come later, in the long flat part of the
+# curve.
+#
+# ### Which one is real?
+#
+# Ten rounds: one clip is a true future, the other is what the *stored* network predicts, the one
+# that is nearly optimal in squared error. Press play, then choose.
+
+# %%
+from course_lib.widgets.which_is_real import WhichIsReal
+
+happened = torch.cat([f.sample(1, generator=generator) for f in exam.futures])
+WhichIsReal(
+    "0.real",
+    to_panel(torch.cat([exam.context, happened], dim=1)),
+    to_panel(torch.cat([exam.context, predicted], dim=1)),
+    generator=generator,
+)
+
+# %% [markdown] lang="en"
+# Hard to get wrong, is it not? In chapter 2 this game becomes a training method: a network plays
+# your part, and the model learns to make it lose.
+#
 # ### The same blur on a real street
 #
 # Nobody knows the mean of a real street's futures. But the same network, trained in the same way on
@@ -817,8 +851,8 @@ for weight in weights:
         }
 
 # %% [markdown] lang="en"
-# The player's time is the distance of the bumps. The caption gives the forward KL of the blue
-# and the green fit, computed by `forward_kl` (yours, if it runs).
+# The player's time is the distance of the bumps. Its caption gives the forward KL of two of the
+# fits, computed by `forward_kl` (yours, if it runs).
 
 # %% budget_s=15
 pictures, captions, dx = [], [], grid[1] - grid[0]
@@ -854,7 +888,8 @@ Player(
 )
 
 # %% [markdown] lang="en"
-# Likelihood and forward KL agree, up to the noise of the samples: they are the same criterion.
+# Likelihood and forward KL agree, up to the noise of the samples, so that one curve hides the other:
+# they are the same criterion.
 # Both **cover**: the Gaussian stretches over both bumps and puts most of its mass *between* them,
 # where there is no data. Reverse KL **picks**: beyond a certain distance it takes one bump and
 # ignores the other.
