@@ -134,7 +134,7 @@ def contact_sheet(
     columns = min(columns, len(images))
     num_rows = -(-len(images) // columns)
     with mpl.rc_context(STYLE):
-        height = WIDTH / columns * num_rows * (1.25 if titles else 1.03)
+        height = (WIDTH / columns * 1.02 + (0.25 if titles else 0)) * num_rows
         picture = Picture(WIDTH, height, alt)
         grid = picture.subplots(num_rows, columns, squeeze=False).flat
         for n, axes in enumerate(grid):

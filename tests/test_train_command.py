@@ -401,8 +401,6 @@ def shipped_small_recipes():
 
 @pytest.mark.slow
 def test_the_smallest_recipe_trains_again_to_its_stored_metrics(request):
-    if "slow" not in request.config.getoption("-m"):
-        pytest.skip("a whole training, minutes long; ask for it with -m slow")
     found = shipped_small_recipes()
     if not found:
         pytest.skip("no recipe of the small size has a shipped checkpoint")
