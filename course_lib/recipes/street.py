@@ -5,7 +5,6 @@ its sharpness with the truth's: the further ahead it looks, the less it draws.
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -14,12 +13,12 @@ from course_lib.data.pedestrians import cut_clip, load_pedestrians, load_strip
 from course_lib.data.video import mosaic, split, to_panel
 from course_lib.evaluation.frames import mse, sharpness
 from course_lib.models.convlstm import ConvLSTM, ConvLSTMConfig
-from course_lib.training.loop import Batch, Objective, warmup_cosine
+from course_lib.recipes.chapter0 import objectives, ratio
+from course_lib.training.loop import warmup_cosine
 from course_lib.training.recipe import Config, Metric, Recipe
 
 CONTEXT, HORIZON = 5, 10  # frames, a tenth of a second each
 CROP = 64  # pixels a side
-BOOTSTRAP_ROUNDS = 2000
 
 
 def draw(config: Config, generator: torch.Generator) -> dict[str, Tensor]:
@@ -33,17 +32,6 @@ def draw(config: Config, generator: torch.Generator) -> dict[str, Tensor]:
         clips.append(clip.flip(-1) if mirrored else clip)
     context, future = split(torch.stack(clips), CONTEXT)
     return {"context": context, "future": future}
-
-
-def squared_error(model: torch.nn.Module, batch: Batch, _step: int) -> Tensor:
-    """Against the one future that happened, over all predicted frames."""
-    return F.mse_loss(model(batch["context"], HORIZON), batch["future"])
-
-
-def objectives(model: ConvLSTM, config: Config) -> list[Objective]:
-    """Squared error, AdamW."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
-    return [Objective(squared_error, optimizer, max_grad_norm=0.2)]
 
 
 def predict(
@@ -60,26 +48,14 @@ def evaluate(model: ConvLSTM, _config: Config) -> dict[str, Metric]:
     """Error relative to repeating the last frame, sharpness relative to the truth."""
     context, truth, predicted = predict(model)
     repeated = context[:, -1:].expand_as(truth)
-    error, still, sharp, true_sharp = (
-        mse(predicted, truth),
-        mse(repeated, truth),
-        sharpness(predicted),
-        sharpness(truth),
-    )
+    error, still = mse(predicted, truth).double(), mse(repeated, truth).double()
+    sharp, true_sharp = sharpness(predicted).double(), sharpness(truth).double()
+    one_stratum = torch.zeros(len(truth), dtype=torch.int64)
     return {
-        "error_to_repeating": ratio(error.mean(1), still.mean(1)),
-        "sharpness_first": ratio(sharp[:, 0], true_sharp[:, 0]),
-        "sharpness_last": ratio(sharp[:, -1], true_sharp[:, -1]),
+        "error_to_repeating": ratio(error.mean(1), still.mean(1), one_stratum),
+        "sharpness_first": ratio(sharp[:, 0], true_sharp[:, 0], one_stratum),
+        "sharpness_last": ratio(sharp[:, -1], true_sharp[:, -1], one_stratum),
     }
-
-
-def ratio(above: Float[Tensor, "N"], below: Float[Tensor, "N"]) -> Metric:
-    """sum(above) / sum(below) with its interval when clips are redrawn."""
-    generator = torch.Generator().manual_seed(0)
-    redrawn = torch.randint(len(above), (BOOTSTRAP_ROUNDS, len(above)), generator=generator)
-    ratios = above.double()[redrawn].sum(1) / below.double()[redrawn].sum(1)
-    low, high = ratios.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
-    return Metric((above.sum() / below.sum()).item(), low, high)
 
 
 def sheet(model: ConvLSTM, _config: Config) -> Image.Image:
