@@ -193,7 +193,7 @@ best
 
 # %% [markdown] lang="en"
 # Here is the argument in two lines. Write $m = \mathbb{E}[x]$ for the **conditional mean**
-# (条件均值), the average of the futures weighed with their probabilities. For every clip $f$
+# (条件均值), the average of the futures weighted by their probabilities. For every clip $f$
 #
 # $$\mathbb{E}\,\lVert f-x\rVert^2 = \lVert f-m\rVert^2 + \mathbb{E}\,\lVert m-x\rVert^2,$$
 #
@@ -384,8 +384,8 @@ plots.curves(
 
 # %% [markdown] lang="en"
 # The likeliest future is beaten first: long before the network draws well, it is "better" than a
-# clip that really happens. Below the last line it must have read the cue. On
-# all held-out contexts of the recipe the stored network has an excess of
+# clip that really happens. Below the last line it must have read the cue. On all
+# held-out contexts of the recipe the stored network has an excess of
 # {{chapter0_predictor.metrics.excess.value:.3f}}. And how many of its clips are futures that can
 # happen? A share of {{chapter0_predictor.metrics.valid.value:.3f}}. The better it is trained, the
 # fewer.
@@ -667,8 +667,7 @@ print(f"printed {printed} dB, from its own squared error {from_its_error:.2f} dB
 #
 # ### The eye and the error
 #
-# One more prediction. Back to the real street. We damage a frame in two
-# ways: once we move the whole picture by one pixel, once we blur it a little.
+# One more prediction. Back to the real street. We damage a frame in two ways: once we move the whole picture by one pixel, once we blur it a little.
 
 # %%
 from course_lib.data.pedestrians import load_pedestrians
@@ -751,7 +750,7 @@ energy_verdict
 
 # %% [markdown] lang="en"
 # Four models compete, each with fifty samples for the 4. The **cue-blind sampler** draws each turn
-# equally often, and with the wrong frequencies.
+# equally often: the right turns with the wrong frequencies.
 
 # %%
 equal = torch.full((3,), 1 / 3)
@@ -889,9 +888,8 @@ Player(
 
 # %% [markdown] lang="en"
 # Likelihood and forward KL agree, up to the noise of the samples, so that one curve hides the other:
-# they are the same criterion.
-# Both **cover**: the Gaussian stretches over both bumps and puts most of its mass *between* them,
-# where there is no data. Reverse KL **picks**: beyond a certain distance it takes one bump and
+# they are the same criterion. Both **cover**: the Gaussian stretches over both bumps and puts much
+# of its mass *between* them, where there is no data. Reverse KL **picks**: beyond a certain distance it takes one bump and
 # ignores the other.
 #
 # Squared error is a special case of likelihood. With a Gaussian of fixed width,
@@ -916,6 +914,13 @@ Player(
 #   better pictures, worse likelihood (chapter 5).
 
 # %% [markdown] lang="en"
+# ### Claim panel
+#
+# | claim | measured here | label |
+# |---|---|---|
+# | Squared error gives "inherently blurry predictions" [Mathieu et al. 2015, abstract] | crossroads, one seed: excess over the exact mean {{chapter0_predictor.metrics.excess.value:.3f}} (interval {{chapter0_predictor.metrics.excess.low:.3f}} to {{chapter0_predictor.metrics.excess.high:.3f}}), share of valid clips {{chapter0_predictor.metrics.valid.value:.3f}} | reproduced, and explained |
+# | the same, on real video | street, one seed: sharpness falls from {{street_predictor.metrics.sharpness_first.value:.2f}} of the truth's in the first frame to {{street_predictor.metrics.sharpness_last.value:.2f}} in the last, while the error is {{street_predictor.metrics.error_to_repeating.value:.2f}} of repeating the last frame | same direction; part of the blur is the small network's own |
+#
 # ## 5. The map
 #
 # Everything that follows is a way to output more than one clip, or to make a better choice of one.
