@@ -184,7 +184,9 @@ def test_the_bundle_is_a_view_a_picture_and_its_text_but_no_state():
     assert set(data) == {VIEW, "image/png", "text/plain"}
     assert set(data[VIEW]) == {"version_major", "version_minor", "model_id"}
     assert data["text/plain"] == "A clip of four frames."
-    assert metadata == {"image/png": {"alt": "A clip of four frames."}}
+    # Drawn at twice the size, shown at half of it: sharp on dense screens.
+    shown = picture_of(player).width // 2
+    assert metadata == {"image/png": {"alt": "A clip of four frames.", "width": shown}}
     json.dumps([data, metadata])
 
 

@@ -107,3 +107,8 @@ def contact_sheet(
     file = io.BytesIO()
     sheet.save(file, "PNG", optimize=True)
     return file.getvalue()
+
+
+def screen_width(sheet: bytes) -> int:
+    """How wide a sheet is meant to be shown, in pixels of the page."""
+    return int.from_bytes(sheet[16:20], "big") // SCALE  # PNG keeps its width there

@@ -3,7 +3,6 @@
 Whoever cannot draw, or would rather not, takes a shipped digit by its key.
 """
 
-import base64
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -158,8 +157,7 @@ class DrawDigit(anywidget.AnyWidget):
             caption=NO_KERNEL,
         )
         text = f"A pad to draw a digit on, with a {self.label} on it. {NO_KERNEL}"
-        png = base64.b64encode(picture).decode("ascii")
-        return beside(super()._repr_mimebundle_(**kwargs), text, png=png)
+        return beside(super()._repr_mimebundle_(**kwargs), text, png=picture)
 
 
 def to_mnist(strokes: Sequence[Stroke]) -> UInt8[Tensor, "28 28"]:

@@ -4,7 +4,6 @@ Every frame is sent once, as lossless sprite sheets. Sliders pick a place in the
 through it, and no kernel is asked while they move: it also plays in an exported page.
 """
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import traitlets
 
 from course_lib.widgets.contact_sheet import Row, contact_sheet
+from course_lib.widgets.reader import beside
 from course_lib.widgets.sprites import pack
 
 HERE = Path(__file__).parent
@@ -141,13 +141,7 @@ class Player(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: dict) -> tuple[dict, dict] | None:
         """The live view, and beside it a picture for pages where no widget can live."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return None
-        data, metadata = bundle
-        picture = base64.b64encode(self.contact_sheet()).decode("ascii")
-        data = {**data, "image/png": picture, "text/plain": self.alt}
-        return data, {**metadata, "image/png": {"alt": self.alt}}
+        return beside(super()._repr_mimebundle_(**kwargs), self.alt, png=self.contact_sheet())
 
     def contact_sheet(self) -> bytes:
         """A PNG: the panels in a few settings (rows) at a few times (columns)."""

@@ -1,11 +1,13 @@
 """What the widgets for readers share: names in the record, and a view without a kernel."""
 
+import base64
 import html
 import re
 from pathlib import Path
 
 from course_lib import progress
 from course_lib.plots import COLORS
+from course_lib.widgets.contact_sheet import screen_width
 
 HERE = Path(__file__).parent
 KEY = re.compile(r"(\d+)\.([a-z]\w*)")
@@ -58,11 +60,20 @@ def bar_row(name: str, share: float | int | None = None, mark: str = "") -> str:
     return f"<tr>{''.join(f'<td {left}>{cell}</td>' for cell in cells)}</tr>"
 
 
-def beside(bundle: tuple[dict, dict] | None, text: str, **others: str) -> tuple[dict, dict] | None:
-    """A widget's view with what is seen where no widget can live: `text`, and html or png."""
+def beside(
+    bundle: tuple[dict, dict] | None,
+    text: str,
+    *,
+    html: str | None = None,
+    png: bytes | None = None,
+) -> tuple[dict, dict] | None:
+    """A widget's view with what is seen where no widget can live: `text`, and HTML or a sheet."""
     if bundle is None:
         return None
-    kinds = {"html": "text/html", "png": "image/png"}
-    data = bundle[0] | {"text/plain": text} | {kinds[kind]: body for kind, body in others.items()}
-    metadata = bundle[1] | ({"image/png": {"alt": text}} if "png" in others else {})
+    data, metadata = bundle[0] | {"text/plain": text}, bundle[1]
+    if html is not None:
+        data |= {"text/html": html}
+    if png is not None:
+        data |= {"image/png": base64.b64encode(png).decode("ascii")}
+        metadata = metadata | {"image/png": {"alt": text, "width": screen_width(png)}}
     return data, metadata

@@ -3,7 +3,6 @@
 Python decides which side is real and says so only after the reader has picked.
 """
 
-import base64
 import html
 import math
 from collections.abc import Mapping
@@ -154,8 +153,7 @@ class WhichIsReal(anywidget.AnyWidget):
             caption=NO_KERNEL,
         )
         text = f"{self.alt} {NO_KERNEL}"
-        png = base64.b64encode(picture).decode("ascii")
-        return beside(super()._repr_mimebundle_(**kwargs), text, png=png)
+        return beside(super()._repr_mimebundle_(**kwargs), text, png=picture)
 
 
 def wilson_interval(right: int, rounds: int, z: float = 1.96) -> tuple[float, float]:
