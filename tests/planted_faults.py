@@ -35,6 +35,8 @@ PUBLISH = "course_lib/training/publish.py"
 RECIPE = "course_lib/training/recipe.py"
 TRAIN = "course_lib/cli/train.py"
 CONVLSTM = "course_lib/models/convlstm.py"
+GAUSSIAN = "course_lib/nn/gaussian.py"
+VAE = "course_lib/methods/vae.py"
 READER = "course_lib/models/classifier.py"
 CHAPTER0 = "course_lib/recipes/chapter0.py"
 REDRAWING = "course_lib/recipes/classifier.py"
@@ -259,6 +261,61 @@ FAULTS = {
             "        states = self.states\n",
         ),
         (CONVLSTM, "        new_states.append(state)", "        new_states.append((x, x))"),
+    ],
+    "tests/test_gaussian.py": [
+        (GAUSSIAN, "(0.5 * self.logvar).exp()", "self.logvar.exp()"),
+        (GAUSSIAN, "(0.5 * self.logvar).exp()", "self.logvar"),
+        (GAUSSIAN, "self.sigma * eps.to(self.mean.device)", "eps.to(self.mean.device)"),
+        (GAUSSIAN, "self.mean + self.sigma *", "self.mean + self.sigma.detach() *"),
+        (GAUSSIAN, "device=device, generator=generator\n", "device=device\n"),
+        (GAUSSIAN, "-0.5 * (squares", "-(squares"),
+        (GAUSSIAN, "square() * (-self.logvar).exp()", "square() * (-0.5 * self.logvar).exp()"),
+        (GAUSSIAN, "squares + self.logvar +", "squares - self.logvar +"),
+        (GAUSSIAN, "2 * math.pi)).sum(-1)", "2 * math.pi)).sum(0)"),
+        (GAUSSIAN, "2 * math.pi) + 1).sum(-1)", "2 * math.pi)).sum(-1)"),
+        (GAUSSIAN, "q.logvar - p.logvar", "p.logvar - q.logvar"),
+        (GAUSSIAN, "(-p.logvar).exp()", "(-q.logvar).exp()"),
+        (GAUSSIAN, "0.5 * (squares + log_ratio", "(squares + log_ratio"),
+        (GAUSSIAN, "- log_ratio).sum(-1)", "- log_ratio).mean(-1)"),
+        (GAUSSIAN, "- log_ratio).sum(-1)", "- log_ratio).sum(0)"),
+        (GAUSSIAN, "log_ratio.expm1()", "log_ratio.exp() - 1"),
+        (GAUSSIAN, ", torch.zeros_like(like))", ", torch.ones_like(like))"),
+        (GAUSSIAN, '        _check_shape("logvar", self.logvar, self.mean)\n', "        pass\n"),
+        (GAUSSIAN, '    _check_shape("p", p.mean, q.mean)\n', ""),
+        (GAUSSIAN, '        _check_shape("z", z, self.mean)\n', ""),
+    ],
+    "tests/test_vae.py": [
+        (VAE, "math.sqrt(beta * num_pixels / 2)", "math.sqrt(beta * num_pixels)"),
+        (VAE, "math.sqrt(beta * num_pixels / 2)", "beta * num_pixels / 2"),
+        (VAE, "return 2 * sigma**2 / num_pixels", "return 2 * sigma / num_pixels"),
+        (VAE, "return 2 * lambda_max / num_pixels", "return lambda_max / num_pixels"),
+        (VAE, "return 2 * lambda_max / num_pixels", "return 2 * lambda_max**0.5 / num_pixels"),
+        (VAE, "beta * kl_divergence(posterior, prior)", "beta * kl_divergence(prior, posterior)"),
+        (VAE, "kl = kl_divergence(posterior, prior)", "kl = kl_divergence(prior, posterior)"),
+        (VAE, "x, sigma=sigma) - kl", "x, sigma=sigma) + kl"),
+        (VAE, "square().mean((-3, -2, -1))", "square().sum((-3, -2, -1))"),
+        (VAE, "square().mean((-3, -2, -1))", "square().mean((-2, -1)).sum(-1)"),
+        (VAE, "-0.5 * num_pixels *", "-0.5 *"),
+        (VAE, "x) / sigma**2", "x) / sigma"),
+        (VAE, "x_hat.shape[-3:].numel()", "x_hat.shape[-2:].numel()"),
+        (VAE, "math.pi * sigma**2", "math.pi * sigma"),
+        (
+            VAE,
+            "    z = q.sample(generator=generator).detach()",
+            "    z = q.sample(generator=generator)",
+        ),
+        (VAE, "weighted = _values(f, z).detach() *", "weighted = _values(f, z).detach() +"),
+        (
+            VAE,
+            "values = _values(f, q.sample(generator=generator))",
+            "values = _values(f, q.sample())",
+        ),
+        (VAE, "z = q.sample(generator=generator)", "z = q.sample()"),
+        (VAE, "    if given[:-1] != expected:", "    if False:"),
+        (VAE, "    if values.shape != z.shape[:-1]:", "    if False:"),
+        (VAE, "    if x.shape != x_hat.shape:", "    if False:"),
+        (VAE, "if not beta >= 0:", "if False:"),
+        (VAE, "if not value > 0:", "if value < 0:"),
     ],
     "tests/test_classifier.py": [
         (READER, "            nn.ReLU(),\n        )\n", "        )\n"),
