@@ -35,6 +35,9 @@ PUBLISH = "course_lib/training/publish.py"
 RECIPE = "course_lib/training/recipe.py"
 TRAIN = "course_lib/cli/train.py"
 CONVLSTM = "course_lib/models/convlstm.py"
+DCGAN = "course_lib/models/dcgan.py"
+SVG = "course_lib/models/svg.py"
+MOVING = "course_lib/data/moving_mnist.py"
 GAUSSIAN = "course_lib/nn/gaussian.py"
 VAE = "course_lib/methods/vae.py"
 READER = "course_lib/models/classifier.py"
@@ -339,6 +342,93 @@ FAULTS = {
         (CHAPTER0, "f.probs.argmax()", "f.probs.argmin()"),
         (CHAPTER0, 'world("train")\n', 'world("test")\n'),
         (CHAPTER0, ', batch["future"])\n', ', 0 * batch["future"])\n'),
+    ],
+    "tests/test_svg.py": [
+        (DCGAN, "2 ** (len(self.channels) - 1)", "2 ** len(self.channels)"),
+        (DCGAN, "stride = 2 if level else p", "stride = 2"),
+        (
+            DCGAN,
+            "nn.BatchNorm2d(config.feature_dim) if config.norm_groups is None else nn.Identity()",
+            "nn.Identity()",
+        ),
+        (DCGAN, "            nn.Tanh(),\n", ""),
+        (
+            DCGAN,
+            "nn.LeakyReLU(0.2)))\n        self.to_features",
+            "nn.ReLU()))\n        self.to_features",
+        ),
+        (DCGAN, "of_x, of_skip =", "of_skip, of_x ="),
+        (DCGAN, "of_skip, None, self.stride", "of_skip, self.conv.bias, self.stride"),
+        (
+            DCGAN,
+            "x.unflatten(0, (len(skip), -1)) + skip[:, None]",
+            "x.unflatten(0, (-1, len(skip))) + skip",
+        ),
+        (DCGAN, "(config.feature_dim, dim), nn.LeakyReLU(0.2))", "(config.feature_dim, dim))"),
+        (DCGAN, "self.activations.append(nn.Tanh())", "self.activations.append(nn.Sigmoid())"),
+        (SVG, "[:, context - 1] for s", "[:, context - 2] for s"),
+        (SVG, "posterior.sigma * eps", "posterior.sigma**2 * eps"),
+        (SVG, "posterior.sigma * eps", "posterior.sigma * eps.abs()"),
+        (SVG, "self.posterior(h)[0], context)", "self.posterior(h.roll(1, 1))[0], context)"),
+        (SVG, "self.prior(h[:, :-1])[0]", "self.prior(h[:, 1:])[0]"),
+        (SVG, "self.predictor(h[:, :-1], F.pad", "self.predictor(h[:, 1:], F.pad"),
+        (SVG, "(0, 0, context - 1, 0)", "(0, 0, 0, context - 1)"),
+        (SVG, "g[:, context - 1 :]", "g[:, : g.shape[1] - context + 1]"),
+        (SVG, "return h + self.to_features", "return self.to_features"),
+        (SVG, "(nn.Linear(hidden, dim), nn.Tanh())", "(nn.Linear(hidden, dim))"),
+        (SVG, "nn.Linear(hidden + dim, hidden), nn.ReLU()", "nn.Linear(hidden + dim, hidden)"),
+        (SVG, "z[:, None], state.predictor_state)", "z[:, None], None)"),
+        (SVG, "predictor_state, state.prior_state)", "predictor_state, None)"),
+        (SVG, "config.predictor_layers, batch_first=True", "config.predictor_layers"),
+        (
+            SVG,
+            "        out, state = self.lstm(self.embed(torch.cat([h, z], -1)), state)\n",
+            "        state = state or getattr(self, 'kept', None)\n"
+            "        out, state = self.lstm(self.embed(torch.cat([h, z], -1)), state)\n"
+            "        self.kept = state\n",
+        ),
+        (SVG, "state.prior.sample(generator=generator)", "state.prior.sample()"),
+        (SVG, "state.prior.sample(generator=generator)", "state.prior.mean"),
+        (SVG, "self.predictor(h[:, :-1], no_latent)", "self.predictor(h[:, 1:], no_latent)"),
+        (SVG, "if h.shape[1] > 1:", "if h.shape[1] > 2:"),
+        (SVG, "DiagonalGaussian(prior.mean[:, -1]", "DiagonalGaussian(prior.mean[:, 0]"),
+        (SVG, "chunk(2, -1))", "chunk(2, -1)[::-1])"),
+        (SVG, "prior = DiagonalGaussian.standard(posterior.mean)", "prior = posterior"),
+        (SVG, 'if config.prior == "learned" else', "if config.prior else"),
+        (SVG, "h = self.encoder(frame)[0][:, None]", "h = g"),
+        (SVG, "    predictor_layers=2,\n", ""),
+        (SVG, "    residual=False,\n", ""),
+    ],
+    "tests/test_moving_mnist.py": [
+        (MOVING, "(position - target).sign()", "(target - position).sign()"),
+        (MOVING, "inward * velocity.abs()", "-velocity"),
+        (MOVING, "target.clamp(0, self.room)", "target.clamp(0, self.room - 1)"),
+        (MOVING, "bounces[..., None], redrawn", "inward != 0, redrawn"),
+        (MOVING, "torch.where(bounces[..., None], redrawn, velocity)", "redrawn"),
+        (MOVING, "(inward != 0).any(-1)", "(inward != 0).all(-1)"),
+        (MOVING, "if self.stochastic:", "if True:"),
+        (MOVING, "for redrawn in drawn[1:]", "for redrawn in drawn[:-1]"),
+        (MOVING, "(high - low) * share", "(high - low) * share**2"),
+        (MOVING, "positions.round().long()", "positions.long()"),
+        (
+            MOVING,
+            "torch.maximum(canvas[places], ink[:, None, k])",
+            "ink[:, None, k].expand_as(canvas[places])",
+        ),
+        (MOVING, "columns, rows =", "rows, columns ="),
+        (MOVING, "2 * math.pi * turns", "math.pi * turns"),
+        (
+            MOVING,
+            "avg_pool2d(images, 28 // side)",
+            "images[..., :: 28 // side, :: 28 // side]",
+        ),
+        (MOVING, "self.room * torch.rand", "0.5 * self.room * torch.rand"),
+        (
+            MOVING,
+            "self.num_frames, *each, dtype=torch.float64, generator=generator",
+            "self.num_frames, *each, dtype=torch.float64",
+        ),
+        (MOVING, "torch.rand(*each, 1, dtype", "torch.rand(batch, 1, 1, dtype"),
     ],
 }
 

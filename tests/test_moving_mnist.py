@@ -121,6 +121,7 @@ def test_after_a_wall_every_inward_direction_is_equally_likely(digits):
             here = (positions[..., axis] == wall) & (other > 0) & (other < 18)
             along, away = velocities[..., 1 - axis][here], inward * velocities[..., axis][here]
             assert (away > 0).all()
+            assert (along != clips.velocities[:, :-1, 0, 1 - axis][here]).all()
             angles = torch.atan2(along, away)
             assert len(angles) > 500
             standard_error = math.pi / math.sqrt(12 * len(angles))
@@ -159,8 +160,8 @@ def test_digits_starts_directions_and_speeds_are_drawn_evenly(digits):
         counts = torch.histc(share, 10, 0, 1)
         assert counts.sum() == 8000
         assert (counts - 800).square().sum() / 800 < 33.7  # chi-square of 9, 1 in 10,000
-    first, second = clips.velocities[:, 0].unbind(1)
-    assert not torch.equal(first, second)
+    for of_two in (clips.velocities[:, 0].norm(dim=-1), *clips.velocities[:, 0].unbind(-1)):
+        assert abs(torch.corrcoef(of_two.T)[0, 1]) < 4 / math.sqrt(4000)
 
 
 def test_equal_seeds_give_equal_bits_and_other_seeds_other_clips(digits):

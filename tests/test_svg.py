@@ -75,6 +75,13 @@ def test_the_published_networks_have_the_published_sizes():
     assert counts == [encoder, decoder]
     assert [round(count / 1e6, 2) for count in counts] == [3.81, 6.56]
     assert PUBLISHED.image.size == 64
+    assert (model.predictor.embed.in_features, model.predictor.embed.out_features) == (138, 256)
+    assert (model.predictor.lstm.hidden_size, model.predictor.lstm.num_layers) == (256, 2)
+    assert len(model.predictor.to_features) == 2  # Linear and Tanh: nothing residual
+    for network in (model.posterior, model.prior):
+        assert (network.embed.in_features, network.embed.out_features) == (128, 256)
+        assert (network.lstm.hidden_size, network.lstm.num_layers) == (256, 1)
+        assert network.to_gaussian.weight.shape == (20, 256)
     h, skips = model.encoder(torch.zeros(2, 1, 64, 64))
     assert h.shape == (2, 128)
     assert [s.shape[1:] for s in skips] == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)]
