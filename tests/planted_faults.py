@@ -35,6 +35,11 @@ PUBLISH = "course_lib/training/publish.py"
 RECIPE = "course_lib/training/recipe.py"
 TRAIN = "course_lib/cli/train.py"
 CONVLSTM = "course_lib/models/convlstm.py"
+DCGAN = "course_lib/models/dcgan.py"
+SVG = "course_lib/models/svg.py"
+MOVING = "course_lib/data/moving_mnist.py"
+GAUSSIAN = "course_lib/nn/gaussian.py"
+VAE = "course_lib/methods/vae.py"
 READER = "course_lib/models/classifier.py"
 CHAPTER0 = "course_lib/recipes/chapter0.py"
 REDRAWING = "course_lib/recipes/classifier.py"
@@ -260,6 +265,61 @@ FAULTS = {
         ),
         (CONVLSTM, "        new_states.append(state)", "        new_states.append((x, x))"),
     ],
+    "tests/test_gaussian.py": [
+        (GAUSSIAN, "(0.5 * self.logvar).exp()", "self.logvar.exp()"),
+        (GAUSSIAN, "(0.5 * self.logvar).exp()", "self.logvar"),
+        (GAUSSIAN, "self.sigma * eps.to(self.mean.device)", "eps.to(self.mean.device)"),
+        (GAUSSIAN, "self.mean + self.sigma *", "self.mean + self.sigma.detach() *"),
+        (GAUSSIAN, "device=device, generator=generator\n", "device=device\n"),
+        (GAUSSIAN, "-0.5 * (squares", "-(squares"),
+        (GAUSSIAN, "square() * (-self.logvar).exp()", "square() * (-0.5 * self.logvar).exp()"),
+        (GAUSSIAN, "squares + self.logvar +", "squares - self.logvar +"),
+        (GAUSSIAN, "2 * math.pi)).sum(-1)", "2 * math.pi)).sum(0)"),
+        (GAUSSIAN, "2 * math.pi) + 1).sum(-1)", "2 * math.pi)).sum(-1)"),
+        (GAUSSIAN, "q.logvar - p.logvar", "p.logvar - q.logvar"),
+        (GAUSSIAN, "(-p.logvar).exp()", "(-q.logvar).exp()"),
+        (GAUSSIAN, "0.5 * (squares + log_ratio", "(squares + log_ratio"),
+        (GAUSSIAN, "- log_ratio).sum(-1)", "- log_ratio).mean(-1)"),
+        (GAUSSIAN, "- log_ratio).sum(-1)", "- log_ratio).sum(0)"),
+        (GAUSSIAN, "log_ratio.expm1()", "log_ratio.exp() - 1"),
+        (GAUSSIAN, ", torch.zeros_like(like))", ", torch.ones_like(like))"),
+        (GAUSSIAN, '        _check_shape("logvar", self.logvar, self.mean)\n', "        pass\n"),
+        (GAUSSIAN, '    _check_shape("p", p.mean, q.mean)\n', ""),
+        (GAUSSIAN, '        _check_shape("z", z, self.mean)\n', ""),
+    ],
+    "tests/test_vae.py": [
+        (VAE, "math.sqrt(beta * num_pixels / 2)", "math.sqrt(beta * num_pixels)"),
+        (VAE, "math.sqrt(beta * num_pixels / 2)", "beta * num_pixels / 2"),
+        (VAE, "return 2 * sigma**2 / num_pixels", "return 2 * sigma / num_pixels"),
+        (VAE, "return 2 * lambda_max / num_pixels", "return lambda_max / num_pixels"),
+        (VAE, "return 2 * lambda_max / num_pixels", "return 2 * lambda_max**0.5 / num_pixels"),
+        (VAE, "beta * kl_divergence(posterior, prior)", "beta * kl_divergence(prior, posterior)"),
+        (VAE, "kl = kl_divergence(posterior, prior)", "kl = kl_divergence(prior, posterior)"),
+        (VAE, "x, sigma=sigma) - kl", "x, sigma=sigma) + kl"),
+        (VAE, "square().mean((-3, -2, -1))", "square().sum((-3, -2, -1))"),
+        (VAE, "square().mean((-3, -2, -1))", "square().mean((-2, -1)).sum(-1)"),
+        (VAE, "-0.5 * num_pixels *", "-0.5 *"),
+        (VAE, "x) / sigma**2", "x) / sigma"),
+        (VAE, "x_hat.shape[-3:].numel()", "x_hat.shape[-2:].numel()"),
+        (VAE, "math.pi * sigma**2", "math.pi * sigma"),
+        (
+            VAE,
+            "    z = q.sample(generator=generator).detach()",
+            "    z = q.sample(generator=generator)",
+        ),
+        (VAE, "weighted = _values(f, z).detach() *", "weighted = _values(f, z).detach() +"),
+        (
+            VAE,
+            "values = _values(f, q.sample(generator=generator))",
+            "values = _values(f, q.sample())",
+        ),
+        (VAE, "z = q.sample(generator=generator)", "z = q.sample()"),
+        (VAE, "    if given[:-1] != expected:", "    if False:"),
+        (VAE, "    if values.shape != z.shape[:-1]:", "    if False:"),
+        (VAE, "    if x.shape != x_hat.shape:", "    if False:"),
+        (VAE, "if not beta >= 0:", "if False:"),
+        (VAE, "if not value > 0:", "if value < 0:"),
+    ],
     "tests/test_classifier.py": [
         (READER, "            nn.ReLU(),\n        )\n", "        )\n"),
         (
@@ -282,6 +342,93 @@ FAULTS = {
         (CHAPTER0, "f.probs.argmax()", "f.probs.argmin()"),
         (CHAPTER0, 'world("train")\n', 'world("test")\n'),
         (CHAPTER0, ', batch["future"])\n', ', 0 * batch["future"])\n'),
+    ],
+    "tests/test_svg.py": [
+        (DCGAN, "2 ** (len(self.channels) - 1)", "2 ** len(self.channels)"),
+        (DCGAN, "stride = 2 if level else p", "stride = 2"),
+        (
+            DCGAN,
+            "nn.BatchNorm2d(config.feature_dim) if config.norm_groups is None else nn.Identity()",
+            "nn.Identity()",
+        ),
+        (DCGAN, "            nn.Tanh(),\n", ""),
+        (
+            DCGAN,
+            "nn.LeakyReLU(0.2)))\n        self.to_features",
+            "nn.ReLU()))\n        self.to_features",
+        ),
+        (DCGAN, "of_x, of_skip =", "of_skip, of_x ="),
+        (DCGAN, "of_skip, None, self.stride", "of_skip, self.conv.bias, self.stride"),
+        (
+            DCGAN,
+            "x.unflatten(0, (len(skip), -1)) + skip[:, None]",
+            "x.unflatten(0, (-1, len(skip))) + skip",
+        ),
+        (DCGAN, "(config.feature_dim, dim), nn.LeakyReLU(0.2))", "(config.feature_dim, dim))"),
+        (DCGAN, "self.activations.append(nn.Tanh())", "self.activations.append(nn.Sigmoid())"),
+        (SVG, "[:, context - 1] for s", "[:, context - 2] for s"),
+        (SVG, "posterior.sigma * eps", "posterior.sigma**2 * eps"),
+        (SVG, "posterior.sigma * eps", "posterior.sigma * eps.abs()"),
+        (SVG, "self.posterior(h)[0], context)", "self.posterior(h.roll(1, 1))[0], context)"),
+        (SVG, "self.prior(h[:, :-1])[0]", "self.prior(h[:, 1:])[0]"),
+        (SVG, "self.predictor(h[:, :-1], F.pad", "self.predictor(h[:, 1:], F.pad"),
+        (SVG, "(0, 0, context - 1, 0)", "(0, 0, 0, context - 1)"),
+        (SVG, "g[:, context - 1 :]", "g[:, : g.shape[1] - context + 1]"),
+        (SVG, "return h + self.to_features", "return self.to_features"),
+        (SVG, "(nn.Linear(hidden, dim), nn.Tanh())", "(nn.Linear(hidden, dim))"),
+        (SVG, "nn.Linear(hidden + dim, hidden), nn.ReLU()", "nn.Linear(hidden + dim, hidden)"),
+        (SVG, "z[:, None], state.predictor_state)", "z[:, None], None)"),
+        (SVG, "predictor_state, state.prior_state)", "predictor_state, None)"),
+        (SVG, "config.predictor_layers, batch_first=True", "config.predictor_layers"),
+        (
+            SVG,
+            "        out, state = self.lstm(self.embed(torch.cat([h, z], -1)), state)\n",
+            "        state = state or getattr(self, 'kept', None)\n"
+            "        out, state = self.lstm(self.embed(torch.cat([h, z], -1)), state)\n"
+            "        self.kept = state\n",
+        ),
+        (SVG, "state.prior.sample(generator=generator)", "state.prior.sample()"),
+        (SVG, "state.prior.sample(generator=generator)", "state.prior.mean"),
+        (SVG, "self.predictor(h[:, :-1], no_latent)", "self.predictor(h[:, 1:], no_latent)"),
+        (SVG, "if h.shape[1] > 1:", "if h.shape[1] > 2:"),
+        (SVG, "DiagonalGaussian(prior.mean[:, -1]", "DiagonalGaussian(prior.mean[:, 0]"),
+        (SVG, "chunk(2, -1))", "chunk(2, -1)[::-1])"),
+        (SVG, "prior = DiagonalGaussian.standard(posterior.mean)", "prior = posterior"),
+        (SVG, 'if config.prior == "learned" else', "if config.prior else"),
+        (SVG, "h = self.encoder(frame)[0][:, None]", "h = g"),
+        (SVG, "    predictor_layers=2,\n", ""),
+        (SVG, "    residual=False,\n", ""),
+    ],
+    "tests/test_moving_mnist.py": [
+        (MOVING, "(position - target).sign()", "(target - position).sign()"),
+        (MOVING, "inward * velocity.abs()", "-velocity"),
+        (MOVING, "target.clamp(0, self.room)", "target.clamp(0, self.room - 1)"),
+        (MOVING, "bounces[..., None], redrawn", "inward != 0, redrawn"),
+        (MOVING, "torch.where(bounces[..., None], redrawn, velocity)", "redrawn"),
+        (MOVING, "(inward != 0).any(-1)", "(inward != 0).all(-1)"),
+        (MOVING, "if self.stochastic:", "if True:"),
+        (MOVING, "for redrawn in drawn[1:]", "for redrawn in drawn[:-1]"),
+        (MOVING, "(high - low) * share", "(high - low) * share**2"),
+        (MOVING, "positions.round().long()", "positions.long()"),
+        (
+            MOVING,
+            "torch.maximum(canvas[places], ink[:, None, k])",
+            "ink[:, None, k].expand_as(canvas[places])",
+        ),
+        (MOVING, "columns, rows =", "rows, columns ="),
+        (MOVING, "2 * math.pi * turns", "math.pi * turns"),
+        (
+            MOVING,
+            "avg_pool2d(images, 28 // side)",
+            "images[..., :: 28 // side, :: 28 // side]",
+        ),
+        (MOVING, "self.room * torch.rand", "0.5 * self.room * torch.rand"),
+        (
+            MOVING,
+            "self.num_frames, *each, dtype=torch.float64, generator=generator",
+            "self.num_frames, *each, dtype=torch.float64",
+        ),
+        (MOVING, "torch.rand(*each, 1, dtype", "torch.rand(batch, 1, 1, dtype"),
     ],
 }
 

@@ -1,0 +1,82 @@
+"""The diagonal Gaussian: what a latent variable is drawn from, before and after the next frame.
+
+Source: Kingma & Welling 2013 (arXiv 1312.6114), section 2.4 and appendix B.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class DiagonalGaussian:
+    """One Gaussian for every place of the batch; its Z coordinates are independent.
+
+    Raises:
+        ValueError: mean and logvar have different shapes.
+    """
+
+    mean: Float[Tensor, "*batch Z"]
+    logvar: Float[Tensor, "*batch Z"]  # log of the variance, so that any number is permitted
+
+    def __post_init__(self) -> None:
+        _check_shape("logvar", self.logvar, self.mean)
+
+    @classmethod
+    def standard(cls, like: Float[Tensor, "*batch Z"]) -> "DiagonalGaussian":
+        """N(0, I) with the shape, device and number type of `like`."""
+        return cls(torch.zeros_like(like), torch.zeros_like(like))
+
+    @property
+    def sigma(self) -> Float[Tensor, "*batch Z"]:
+        """Standard deviation of each coordinate."""
+        return (0.5 * self.logvar).exp()
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Float[Tensor, "*batch Z"]:
+        """One draw for every place of the batch, through which gradients reach mean and logvar.
+
+        The noise is drawn on the generator's device, so that a CPU generator serves every device.
+        """
+        device = self.mean.device if generator is None else generator.device
+        eps = torch.randn(
+            self.mean.shape, dtype=self.mean.dtype, device=device, generator=generator
+        )
+        return self.mean + self.sigma * eps.to(self.mean.device)  # section 2.4: z = mu + sigma eps
+
+    def log_prob(self, z: Float[Tensor, "*batch Z"]) -> Float[Tensor, "*batch"]:
+        """Log density in nats.
+
+        Raises:
+            ValueError: z has another shape than the mean.
+        """
+        _check_shape("z", z, self.mean)
+        squares = (z - self.mean).square() * (-self.logvar).exp()
+        return -0.5 * (squares + self.logvar + math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self) -> Float[Tensor, "*batch"]:
+        """Differential entropy in nats; below zero for a narrow Gaussian."""
+        return 0.5 * (self.logvar + math.log(2 * math.pi) + 1).sum(-1)
+
+
+def kl_divergence(q: DiagonalGaussian, p: DiagonalGaussian) -> Float[Tensor, "*batch"]:
+    """KL(q || p) = E_q[log q - log p] in nats, the sum over the Z coordinates.
+
+    Raises:
+        ValueError: q and p have different shapes.
+    """
+    _check_shape("p", p.mean, q.mean)
+    log_ratio = q.logvar - p.logvar
+    squares = (q.mean - p.mean).square() * (-p.logvar).exp()
+    # expm1 keeps the digits of two variances that are almost equal; p = N(0, I) is appendix B.
+    return 0.5 * (squares + log_ratio.expm1() - log_ratio).sum(-1)
+
+
+def _check_shape(name: str, given: Tensor, expected: Tensor) -> None:
+    # Broadcasting would quietly sum a coordinate Z times.
+    if given.shape != expected.shape:
+        raise ValueError(
+            f"{name} has shape {tuple(given.shape)}; permitted: {tuple(expected.shape)}"
+        )
