@@ -117,7 +117,7 @@ def film_strip(
             axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
         for axes, t in zip(grid[0], frames, strict=True):
             axes.set_title(str(first + t), loc="center", fontsize=9, color="#555555")
-    picture.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    picture.set_layout_engine("constrained", w_pad=0.04, h_pad=0.01, wspace=0, hspace=0)
     return picture
 
 
@@ -144,7 +144,7 @@ def contact_sheet(
                 axes.set_axis_off()
             if n < len(titles):
                 axes.set_title(titles[n], loc="center", fontsize=9)
-    picture.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    picture.set_layout_engine("constrained", w_pad=0.04, h_pad=0.01, wspace=0, hspace=0)
     return picture
 
 

@@ -387,8 +387,7 @@ plots.curves(
 # clip that really happens. Below the last line it must have read the cue. On all
 # held-out contexts of the recipe the stored network has an excess of
 # {{chapter0_predictor.metrics.excess.value:.3f}}. And how many of its clips are futures that can
-# happen? A share of {{chapter0_predictor.metrics.valid.value:.3f}}. The better it is trained, the
-# fewer.
+# happen? A share of {{chapter0_predictor.metrics.valid.value:.3f}}.
 #
 # Train one yourself. The next cell starts from nothing, with a smaller network and a few hundred
 # steps.
@@ -429,9 +428,9 @@ plots.film_strip(
 )
 
 # %% [markdown] lang="en"
-# It knows the houses and the road, it carries the digit up to the junction, and beyond it spreads
-# what ink it has over all the arms. Shape and weights come later, in the long flat part of the
-# curve.
+# It knows the houses and the road, it carries a blob of ink up to the junction, and beyond it
+# spreads a haze over all the arms. Shape and weights come later, in the long flat part of the
+# stored network's curve.
 #
 # ### Which one is real?
 #
