@@ -99,7 +99,9 @@ def test_the_average_ships_and_the_newest_two_states_stay(run, home):
     assert [path.name[6:14] for path in states(home)] == ["00000010", "00000012"]
     shipped, _ = checkpoint.read(LINE.path)
     state, _ = checkpoint.read(states(home)[-1])
-    assert all(torch.equal(value, state[f"ema.{name}"]) for name, value in shipped.items())
+    for name, value in shipped.items():  # in half precision
+        assert value.dtype == torch.float16
+        assert torch.equal(value, state[f"ema.{name}"].half())
     assert not torch.equal(shipped["layers.0.weight"], state["model.layers.0.weight"])
 
 
@@ -254,6 +256,29 @@ def test_only_a_better_training_replaces_what_ships(run):
     assert shipped() == 4
     run("line", "--fresh", recipe=reaching(9.0, higher_is_better=True))
     assert shipped() == 9
+
+
+def test_a_member_of_a_sweep_ships_results_and_sheet_of_its_last_training(run, home):
+    for value in (5.0, 6.0):
+        code, _, _ = run("line", "--fresh", recipe=reaching(value, ships_weights=False))
+        assert code == 0
+    member = reaching(6.0, ships_weights=False)
+    results = json.loads(member.results.read_text(encoding="utf-8"))
+    assert results["metrics"]["mse"]["value"] == 6
+    with Image.open(home / "data/sheets/line.webp") as sheet:
+        assert json.loads(sheet.getexif()[0x010E]) == {"checkpoint_sha256": results["sha256"]}
+    assert not member.path.exists()
+    with pytest.raises(CheckpointError, match="line is a member of a sweep and ships no weights"):
+        member.load()
+
+
+def test_what_is_measured_is_the_network_that_ships(run):
+    def evaluate(model, _config):
+        rounded = all(torch.equal(w, w.half().float()) for w in model.parameters())
+        return {"mse": Metric(float(rounded), 0.0, 1.0)}
+
+    run("line", recipe=replace(LINE, evaluate=evaluate))
+    assert checkpoint.read(LINE.path)[1]["metrics"]["mse"]["value"] == 1
 
 
 def test_a_shipped_checkpoint_that_no_longer_loads_is_named_and_replaced(run):

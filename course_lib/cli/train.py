@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     recipes = find_recipes()
     if args.list:
         for recipe in recipes.values():
-            shipped = "shipped" if recipe.path.exists() else "not trained yet"
+            shipped = "shipped" if recipe.results.exists() else "not trained yet"
             print(f"{recipe.name:24} {recipe.sentence} ({shipped})")
         return 0
     if args.recipe not in recipes:

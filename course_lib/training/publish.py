@@ -1,7 +1,9 @@
 """What ships: the best checkpoint that was made, its results and its sheet.
 
 A finished training replaces the shipped files only where the recipe's criterion improves; results
-and sheet name the sha256 of the weights they were made with.
+and sheet name the sha256 of the weights they were made with. Weights ship in half precision, and
+what is measured is the network that a reader will load. A member of a sweep ships no weights, and
+its last training counts.
 """
 
 import functools
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import torch
 from PIL.Image import Exif, Image
+from torch import Tensor
 
 from course_lib import paths
 from course_lib.training import checkpoint
@@ -32,6 +35,8 @@ def publish(
     recipe: Recipe, config: Config, state: State, history: list[dict], *, scale: str
 ) -> None:
     """Measure the finished network; ship it where it is the best so far."""
+    tensors = _half(state.ema.model.state_dict())
+    checkpoint.load_weights(state.ema.model, tensors, recipe.path)
     with torch.no_grad():
         measured = recipe.evaluate(state.ema.model, config)
     if recipe.criterion not in measured:
@@ -39,7 +44,6 @@ def publish(
             f"the criterion of {recipe.name} is {recipe.criterion!r}; measured were {[*measured]}"
         )
     metrics = {name: asdict(metric) for name, metric in measured.items()}
-    tensors = state.ema.model.state_dict()
     shipped = _shipped(recipe)
     value = measured[recipe.criterion].value
     if shipped and shipped["sha256"] != checkpoint.tensors_sha256(tensors):
@@ -53,7 +57,9 @@ def publish(
             )
             return
     manifest = {**describe(recipe, config, state), "scale": scale, "metrics": metrics}
-    sha256 = checkpoint.write(recipe.path, tensors, manifest)
+    sha256 = checkpoint.tensors_sha256(tensors)
+    if recipe.ships_weights:
+        checkpoint.write(recipe.path, tensors, manifest)
     results = {
         **manifest,
         "sha256": sha256,
@@ -62,11 +68,18 @@ def publish(
         "history": history,
     }
     content = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
-    checkpoint.write_atomically(paths.RESULTS / f"{recipe.name}.json", content.encode())
+    checkpoint.write_atomically(recipe.results, content.encode())
     with torch.no_grad():
         image = recipe.sheet(state.ema.model, config)
     write_sheet(paths.SHEETS / f"{recipe.name}.webp", image, {"checkpoint_sha256": sha256})
-    log.info("published %s: %s is %.4g", recipe.path, recipe.criterion, value)
+    log.info("published %s: %s is %.4g", recipe.name, recipe.criterion, value)
+
+
+def _half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in tensors.items()
+    }
 
 
 def _shipped(recipe: Recipe) -> dict | None:

@@ -106,6 +106,7 @@ class Recipe:
     sheet: Callable[[Any, Any], Image]  # what the model does, to look at
     criterion: str  # the metric that decides which checkpoint ships
     higher_is_better: bool = False
+    ships_weights: bool = True  # False: a member of a sweep, of which results and sheet ship
     schedule: Callable[[Any], Schedule] = lambda _config: constant
     monitor: Callable[[Any, Any], Mapping[str, float]] | None = None  # each point of history
 
@@ -113,6 +114,11 @@ class Recipe:
     def path(self) -> Path:
         """Where the shipped checkpoint lies."""
         return paths.CHECKPOINTS / f"{self.name}.safetensors"
+
+    @property
+    def results(self) -> Path:
+        """Where its results lie."""
+        return paths.RESULTS / f"{self.name}.json"
 
     def config(self, *, full: bool = False) -> Config:
         """The small config, or the full one."""
@@ -142,6 +148,8 @@ class Recipe:
         Raises:
             CheckpointError: There is none, it is damaged, or it belongs to something else.
         """
+        if not self.ships_weights:
+            raise CheckpointError(f"{self.name} is a member of a sweep and ships no weights")
         if not self.path.exists():
             raise CheckpointError(
                 f"{self.path} is missing; make it with 'python -m course_lib train {self.name}'"
