@@ -155,6 +155,10 @@ FAULTS = {
             "cov = (_window_mean(x * y) - mean_x * mean_y).clamp(min=0)",
         ),
         (FRAMES, ".mean((1, 2, 3)).unflatten", "[..., 5:-5, 5:-5].mean((1, 2, 3)).unflatten"),
+        (FRAMES, "(num_samples * (num_samples - 1))", "num_samples**2"),
+        (FRAMES, "to_truth - between / 2", "to_truth - between"),
+        (FRAMES, "x.norm(dim=2).mean(1)", "x.mean(1).norm(dim=1)"),
+        (FRAMES, "/ x.shape[2] ** 0.5", "/ x.shape[2]"),
     ],
     "tests/test_distributions.py": [
         (DISTRIBUTIONS, "- 2 * cross", "- cross"),

@@ -8,9 +8,13 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
+from course_lib.data.crossroads import TWICE, Crossroads
+from course_lib.data.digits import load_digits
 from course_lib.data.pedestrians import load_pedestrians
+from course_lib.evaluation import futures as exact
 from course_lib.evaluation.frames import (
     best_of_k,
+    energy_score,
     mean_of_k,
     mse,
     over_samples,
@@ -143,6 +147,57 @@ def test_every_sample_is_scored_against_the_one_truth():
     assert (best_of_k(scores, larger_is_better=False) == 0).all()
 
 
+def test_the_energy_score_is_its_definition_over_all_pairs_of_different_samples():
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.rand(4, 3, 2, 1, 5, 6, generator=generator, dtype=torch.float64)
+    truth = torch.rand(3, 2, 1, 5, 6, generator=generator, dtype=torch.float64)
+    found = energy_score(samples, truth)
+    assert found.shape == (3,)
+    for clip in range(3):
+        drawn, happened = samples[:, clip], truth[clip]
+        near = [math.sqrt(float(((x - happened) ** 2).sum()) / 60) for x in drawn]
+        between = [
+            math.sqrt(float(((drawn[i] - drawn[j]) ** 2).sum()) / 60)
+            for i in range(4)
+            for j in range(4)
+            if i != j
+        ]
+        expected = sum(near) / len(near) - sum(between) / len(between) / 2
+        assert float(found[clip]) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("num_samples", [2, 20])
+def test_the_energy_score_of_gaussians_is_the_closed_form_and_least_for_the_true_width(num_samples):
+    # y ~ N(0, 1), X ~ N(0, s^2): E|X - y| = sqrt(2 (1 + s^2) / pi), E|X - X'| = 2 s / sqrt(pi).
+    generator = torch.Generator().manual_seed(num_samples)
+    clips, widths = 5_000, (0.5, 1.0, 2.0)
+    y = torch.randn(clips, 1, 1, 1, 1, generator=generator, dtype=torch.float64)
+    x = torch.randn(num_samples, *y.shape, generator=generator, dtype=torch.float64)
+    scores = {s: energy_score(s * x, y) for s in widths}
+    for s, found in scores.items():
+        expected = math.sqrt(2 * (1 + s**2) / math.pi) - s / math.sqrt(math.pi)
+        error = float(found.std()) / math.sqrt(clips)
+        assert abs(float(found.mean()) - expected) < 4 * error
+    assert min(widths, key=lambda s: float(scores[s].mean())) == 1
+
+
+def test_a_sampler_that_repeats_one_clip_pays_its_whole_distance():
+    predicted, truth = pair(2, 3, 1, 8, 8)
+    found = energy_score(predicted.expand(5, -1, -1, -1, -1, -1), truth)
+    distance = (predicted - truth).square().mean((1, 2, 3, 4)).sqrt()
+    torch.testing.assert_close(found, distance, rtol=0, atol=1e-7)
+
+
+def test_averaged_over_the_truth_the_energy_score_is_the_exact_one_of_the_crossroads():
+    futures = Crossroads(load_digits("test"), TWICE).futures(0, 4)
+    samples = futures.sample(6, generator=torch.Generator().manual_seed(1))
+    per_truth = energy_score(
+        samples[:, None].expand(-1, len(futures), -1, -1, -1, -1), futures.clips
+    )
+    expected = exact.energy_score(samples, futures)
+    assert float(futures.probs @ per_truth) == pytest.approx(expected, rel=1e-6)
+
+
 def test_on_real_pixels_a_shift_of_one_pixel_costs_more_than_a_blur_that_is_less_sharp():
     clips = load_pedestrians("test")[:6]
     shifted = torch.cat([clips[..., :1], clips[..., :-1]], -1)
@@ -160,6 +215,7 @@ def test_on_real_pixels_a_shift_of_one_pixel_costs_more_than_a_blur_that_is_less
         (lambda x: ssim(x[..., :5], x[..., :5]), r"\(8, 5\); SSIM needs at least 6"),
         (lambda x: sharpness(x[..., :1, :]), r"\(1, 8\); a gradient needs 2"),
         (lambda x: best_of_k(x.view(0, 2, 3), larger_is_better=True), "0 samples"),
+        (lambda x: energy_score(x[None], x), "1 sample; the energy score needs at least 2"),
     ],
 )
 def test_errors_name_what_was_given_and_what_is_permitted(call, named):

@@ -1,15 +1,19 @@
-"""How close a predicted clip is to one true future, frame by frame: MSE, PSNR, SSIM, sharpness.
+"""How close predicted clips are to the one true future: MSE, PSNR, SSIM, sharpness, energy score.
 
-Every measure takes (B, T, C, H, W) and returns (B, T): one number per clip and step, averaged
-by whoever reads it. Pixels lie in [-1, 1], so the data range is 2: a PSNR computed with 1 on the
-same pixels is 6.02 dB too low. Source: Wang et al. 2004 (SSIM); torchmetrics agrees with each.
+Every measure of frames takes (B, T, C, H, W) and returns (B, T): one number per clip and step,
+averaged by whoever reads it. Pixels lie in [-1, 1], so the data range is 2: a PSNR computed with 1
+on the same pixels is 6.02 dB too low. Samples are judged by their mean, by their best, and, as a
+distribution, by the energy score.
+
+Source: Wang et al. 2004 (SSIM); Gneiting & Raftery 2007, section 4.3 (energy score); torchmetrics
+agrees with PSNR and SSIM.
 """
 
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 DATA_RANGE = 2.0  # the largest pixel minus the smallest: [-1, 1]
@@ -118,6 +122,27 @@ def best_of_k(scores: Float[Tensor, "K B T"], *, larger_is_better: bool) -> Floa
     per_clip = scores.mean(2)  # (K, B)
     best = per_clip.argmax(0) if larger_is_better else per_clip.argmin(0)
     return scores[best, torch.arange(scores.shape[1], device=scores.device)]
+
+
+def energy_score(
+    samples: Float[Tensor, "K B T C H W"], truth: Float[Tensor, "B T C H W"]
+) -> Float64[Tensor, "B"]:
+    """E|X - y| - E|X - X'| / 2 of each clip, for samples X and the one future y that happened.
+
+    A proper score: in the mean over many clips no sampler is below the one that draws from the true
+    distribution. |.| is the root mean square over all pixels and frames; the second mean is over
+    pairs of different samples, which makes it unbiased, and negative values possible.
+
+    Raises:
+        ValueError: There are fewer than two samples.
+    """
+    num_samples = len(samples)
+    if num_samples < 2:
+        raise ValueError(f"there is {num_samples} sample; the energy score needs at least 2")
+    x = (samples - truth).double().flatten(2).transpose(0, 1)  # (B, K, pixels)
+    to_truth = x.norm(dim=2).mean(1)
+    between = torch.cdist(x, x).sum((1, 2)) / (num_samples * (num_samples - 1))
+    return (to_truth - between / 2) / x.shape[2] ** 0.5
 
 
 def _window_mean(frames: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
