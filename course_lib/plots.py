@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -204,6 +204,38 @@ def bars(groups: Mapping[str, Mapping[str, float]], alt: str, *, ylabel: str) ->
         axes.set_xticks(range(len(groups)), list(groups))
         axes.grid(axis="x", visible=False)
         axes.legend(ncols=len(labels), loc="lower left", bbox_to_anchor=(0, 1.0))
+    return picture
+
+
+def scatter(
+    panels: Mapping[str, Float[Tensor, "N 2"]],
+    labels: Int[Tensor, "N"],
+    alt: str,
+    *,
+    xlabel: str,
+    ylabel: str,
+) -> Picture:
+    """Points of a plane, each drawn as the number that labels it; every panel has its own scale.
+
+    Args:
+        panels: title -> places of the same labelled points.
+        labels: a number 0..9 for each point, drawn in its colour.
+        alt: what the picture shows, in a sentence.
+        xlabel: what x is.
+        ylabel: what y is.
+    """
+    with mpl.rc_context(STYLE):
+        tile = min(WIDTH / len(panels), 4.2)
+        picture = Picture(tile * len(panels), tile + 0.15, alt)
+        for axes, (title, places) in zip(
+            picture.subplots(1, len(panels), squeeze=False).flat, panels.items(), strict=True
+        ):
+            for number in labels.unique().tolist():
+                x, y = places[labels == number].T.numpy()
+                color = list(COLORS.values())[number % len(COLORS)]
+                axes.plot(x, y, ls="", marker=f"${number}$", ms=4.5, mew=0.2, color=color)
+            axes.set(title=title, xlabel=xlabel, box_aspect=1)
+            axes.set_ylabel(ylabel, labelpad=0)
     return picture
 
 

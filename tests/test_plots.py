@@ -27,6 +27,13 @@ def pictures():
         "bars": plots.bars(
             {"a": {"p": 0.2, "q": 0.8}, "b": {"p": 1.0, "q": 0.0}}, "bars", ylabel="p"
         ),
+        "scatter": plots.scatter(
+            {"one": torch.eye(2), "two": -torch.eye(2)},
+            torch.tensor([3, 8]),
+            "points",
+            xlabel="x",
+            ylabel="y",
+        ),
     }
 
 
@@ -83,3 +90,14 @@ def test_a_picture_becomes_a_frame_of_the_width_that_was_asked_for():
     assert frame.dtype == np.uint8
     small = Image.open(io.BytesIO(picture.png())).convert("RGB").resize(frame.shape[1::-1])
     assert np.abs(np.asarray(small).astype(float) - frame).mean() < 12
+
+
+def test_a_scatter_draws_every_point_at_its_place_in_the_colour_of_its_label():
+    places, labels = torch.tensor([[0.0, 1], [2, 3], [4, 7]]), torch.tensor([1, 0, 1])
+    picture = plots.scatter({"a": places, "b": -places}, labels, "x", xlabel="x", ylabel="y")
+    for sign, axes in zip((1, -1), picture.axes, strict=True):
+        drawn = {line.get_marker(): line for line in axes.lines}
+        for number in (0, 1):
+            expected = sign * places[labels == number].numpy()
+            assert np.array_equal(drawn[f"${number}$"].get_xydata(), expected)
+        assert drawn["$0$"].get_color() != drawn["$1$"].get_color()
