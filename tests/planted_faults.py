@@ -41,6 +41,8 @@ MOVING = "course_lib/data/moving_mnist.py"
 GAUSSIAN = "course_lib/nn/gaussian.py"
 VAE = "course_lib/methods/vae.py"
 READER = "course_lib/models/classifier.py"
+DIGIT_VAE = "course_lib/models/digit_vae.py"
+DIGIT_PLANE = "course_lib/recipes/digit_vae.py"
 CHAPTER0 = "course_lib/recipes/chapter0.py"
 REDRAWING = "course_lib/recipes/classifier.py"
 
@@ -433,6 +435,29 @@ FAULTS = {
             "self.num_frames, *each, dtype=torch.float64",
         ),
         (MOVING, "torch.rand(*each, 1, dtype", "torch.rand(batch, 1, 1, dtype"),
+    ],
+    "tests/test_digit_vae.py": [
+        (DIGIT_VAE, "posterior.sigma * eps", "posterior.logvar * eps"),
+        (DIGIT_VAE, "posterior.mean + posterior.sigma", "posterior.sigma"),
+        (DIGIT_VAE, "nn.Tanh()", "nn.Identity()"),
+        (DIGIT_PLANE, "eps if config.sigma else torch.zeros_like(eps)", "eps"),
+        (DIGIT_PLANE, 'digits("train")\n    chosen', 'digits("test")\n    chosen'),
+        (
+            DIGIT_PLANE,
+            "pixel_beta(config.sigma, NUM_PIXELS) if",
+            "pixel_beta(config.sigma, 1) if",
+        ),
+        (DIGIT_PLANE, 'indexing="ij"', 'indexing="xy"'),
+        (DIGIT_PLANE, "torch.stack([x, y], -1)", "torch.stack([y, x], -1)"),
+        (DIGIT_PLANE, "cholesky(mean.T.cov()).T", "cholesky(mean.T.cov())"),
+        (DIGIT_PLANE, "distances.argmin(1)", "distances.argmax(1)"),
+        (DIGIT_PLANE, "softmax(-1).amax(-1)", "sigmoid().amax(-1)"),
+        (
+            DIGIT_PLANE,
+            "1.96 * values.std().item() / len(values) ** 0.5",
+            "1.96 * values.std().item()",
+        ),
+        (DIGIT_PLANE, "z = posterior.sample(generator=generator) if", "z = posterior.mean if"),
     ],
 }
 

@@ -65,6 +65,7 @@ def objectives(model: DigitVAE, config: DigitConfig) -> list[Objective]:
     return [Objective(loss, torch.optim.AdamW(model.parameters(), lr=config.learning_rate))]
 
 
+@torch.no_grad()
 def codes(model: DigitVAE, split: str) -> DiagonalGaussian:
     """The posterior of every digit of a split; an autoencoder's codes are the means."""
     device = next(model.parameters()).device
@@ -73,6 +74,7 @@ def codes(model: DigitVAE, split: str) -> DiagonalGaussian:
     return DiagonalGaussian(mean.cpu(), logvar.cpu())
 
 
+@torch.no_grad()
 def decode(model: DigitVAE, z: Float[Tensor, "N Z"]) -> Frames:
     """The pictures at these places."""
     device = next(model.parameters()).device
@@ -104,6 +106,7 @@ def reader() -> torch.nn.Module:
     return CLASSIFIER.load()
 
 
+@torch.no_grad()
 def confidence(images: Frames) -> Float[Tensor, "N"]:
     """The probability that the reader gives to the class it reads."""
     return torch.cat([reader()(part).softmax(-1).amax(-1) for part in images.split(500)])
