@@ -46,6 +46,8 @@ DIGIT_PLANE = "course_lib/recipes/digit_vae.py"
 CHAPTER0 = "course_lib/recipes/chapter0.py"
 REDRAWING = "course_lib/recipes/classifier.py"
 
+CHECKS = "course_lib/checks/chapter1"  # and the rest of the file's name
+
 # test files: rows of (file, original text, faulty text)
 FAULTS = {
     "tests/test_crossroads.py": [
@@ -458,6 +460,60 @@ FAULTS = {
             "1.96 * values.std().item()",
         ),
         (DIGIT_PLANE, "z = posterior.sample(generator=generator) if", "z = posterior.mean if"),
+    ],
+    "tests/test_chapter1_checks.py": [
+        (f"{CHECKS}_nets.py", "svg.prior(h[:, :-1])[1]", "svg.prior(h)[1]"),
+        (f"{CHECKS}_nets.py", "svg.posterior(h)[1]", "svg.posterior(h[:, 1:])[1]"),
+        (f"{CHECKS}_nets.py", '"predictor": state.predictor_state', '"predictor": None'),
+        (f"{CHECKS}_nets.py", "if svg.prior is None or h.shape[1] == 1 else", "if 1 else"),
+        (f"{CHECKS}_nets.py", "zeros, zeros, None", "zeros, zeros + 1, None"),
+        (f"{CHECKS}_nets.py", "q.sigma * eps", "q.sigma.detach() * eps * 1.01"),
+        (f"{CHECKS}_nets.py", "        previous = nets.decoder(g)\n", "        nets.decoder(g)\n"),
+        (
+            f"{CHECKS}_nets.py",
+            "kl_divergence(q, DiagonalGaussian(p_mean, p_logvar))",
+            "kl_divergence(DiagonalGaussian(p_mean, p_logvar), q)",
+        ),
+        (f"{CHECKS}_drawn.py", "(0 if state is None else 2 * state @ onward.T)", "0"),
+        (f"{CHECKS}_drawn.py", "torch.cat([h, z], 1), state)", "torch.cat([h, 0 * z], 1), state)"),
+        (f"{CHECKS}_drawn.py", "        run(function, step)\n", ""),
+        (f"{CHECKS}_svg.py", "if not _equal(result, expected):", "if False:"),
+        (f"{CHECKS}_svg.py", "if close(slopes[1], slopes[0]):", "if True:"),
+        (
+            f"{CHECKS}_svg.py",
+            "all(close(result[n], expected[n])",
+            "any(close(result[n], expected[n])",
+        ),
+        (f"{CHECKS}_sampling.py", "each and float(together) < FAR", "each"),
+        (f"{CHECKS}_sampling.py", "each and float(together) < FAR", "float(together) < FAR"),
+        (f"{CHECKS}_sampling.py", "_is_standard(eps[t, :, i])", "True"),
+        (f"{CHECKS}_sampling.py", "    if close(future, expected):\n", "    if True:\n"),
+        (f"{CHECKS}_sampling.py", "for seed in (0, 0, 1)", "for seed in (0, 0, 0)"),
+        (f"{CHECKS}_sampling.py", "not torch.equal(first, again)", "False"),
+        (
+            f"{CHECKS}_sampling.py",
+            "if not torch.equal(before, torch.random.get_rng_state()) or",
+            "if",
+        ),
+        (f"{CHECKS}_gaussian.py", "    if torch.equal(first, second):\n", "    if True:\n"),
+        (f"{CHECKS}_gaussian.py", "torch.allclose(slope, expected, atol=1e-5)", "slope.any()"),
+        (f"{CHECKS}_gaussian.py", "torch.allclose(slope, expected, atol=1e-5)", "True"),
+        (f"{CHECKS}_gaussian.py", "sigma_slope = 0.5 *", "sigma_slope ="),
+        (f"{CHECKS}_gaussian.py", "kl_divergence(q, Normal(", "2 * kl_divergence(q, Normal("),
+        (
+            f"{CHECKS}_elbo.py",
+            "square() - logvar.exp()).sum(1) / 2",
+            "square() - logvar.exp()).sum(1)",
+        ),
+        (
+            f"{CHECKS}_elbo.py",
+            "flatten(1).sum(1)\n\n\ndef _squares",
+            "flatten(1).mean(1)\n\n\ndef _squares",
+        ),
+        (f"{CHECKS}_elbo.py", "if torch.allclose(result, evidence, atol=1e-3):", "if True:"),
+        (f"{CHECKS}_elbo.py", "if result > evidence", "if result < evidence"),
+        (f"{CHECKS}.py", ".clamp(min=0).sum(1).mean()\n\n\nV", ".abs().sum(1).mean()\n\n\nV"),
+        (f"{CHECKS}.py", "torch.eye(3), torch.full((3, 3), 1 / 3)", "torch.eye(3), torch.eye(3)"),
     ],
 }
 
