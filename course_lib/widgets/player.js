@@ -9,23 +9,15 @@ const ICONS = {
   "Step forward": "M10 3h2v10h-2zM3 3v10l6.5-5z",
 };
 
-function create(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-function setIcon(button, label) {
-  if (button.title === label) return;
-  button.innerHTML = `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${ICONS[label]}"/></svg>`;
-  button.setAttribute("aria-label", label);
-  button.title = label;
+function setIcon(node, label) {
+  if (node.title === label) return;
+  node.innerHTML = `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${ICONS[label]}"/></svg>`;
+  node.setAttribute("aria-label", label);
+  node.title = label;
 }
 
 function decode(sheet) {
-  const bytes = new Uint8Array(sheet.buffer, sheet.byteOffset, sheet.byteLength);
-  const blob = new Blob([bytes], { type: "image/webp" });
+  const blob = new Blob([toBytes(sheet)], { type: "image/webp" });
   return createImageBitmap(blob, { colorSpaceConversion: "none" });
 }
 
@@ -115,17 +107,18 @@ class View {
     const times = Array.from({ length: session.last + 1 }, (_, t) => `${t} / ${session.last}`);
     this.sliders = [...this.model.get("sliders"), { name: "frame", labels: times }].map(
       (slider) => this.makeSlider(slider));
-    const rows = this.sliders.flatMap(({ name, input, output }) =>
-      [create("span", { "aria-hidden": "true" }, name), input, output]);
+    const rows = this.sliders.filter(({ name }) => this.shows(name)).flatMap(
+      ({ name, input, output }) => [create("span", { "aria-hidden": "true" }, name), input, output]);
+    const transport = this.makeTransport();
     this.root = create(
       "div",
       { class: "mf-player", tabindex: "0", role: "group", "aria-label": this.model.get("alt") },
       create("div", { class: "mf-title" }, this.model.get("title")),
       create("div", { class: "mf-panels" }, ...figures),
       this.caption,
-      create("div", { class: "mf-controls" }, ...rows, this.makeTransport()),
+      create("div", { class: "mf-controls" }, ...rows, ...(session.last ? [transport] : [])),
     );
-    this.root.addEventListener("keydown", (event) => this.onKey(event));
+    keepKeys(this.root, (event) => this.onKey(event));
     el.append(this.root);
     // JupyterLab detaches cells that are out of sight; what comes back is drawn afresh.
     this.observer = new IntersectionObserver(([entry]) => {
@@ -135,6 +128,11 @@ class View {
     this.observer.observe(this.root);
     this.resizer = new ResizeObserver(() => this.draw());
     this.resizer.observe(this.root);
+  }
+
+  // Still pictures have no time to move through.
+  shows(name) {
+    return name !== "frame" || this.session.last > 0;
   }
 
   makeSlider({ name, labels }) {
@@ -152,13 +150,12 @@ class View {
 
   makeTransport() {
     const { session } = this;
-    const button = (label, action) => {
-      const node = create("button", { type: "button" });
+    const iconButton = (label, action) => {
+      const node = button("", action);
       setIcon(node, label);
-      node.addEventListener("click", action);
       return node;
     };
-    this.play = button("Play", () => session.toggle());
+    this.play = iconButton("Play", () => session.toggle());
     this.speed = create("select", { "aria-label": "Speed", title: "Speed" });
     for (const speed of SPEEDS) this.speed.append(create("option", { value: speed }, `${speed}×`));
     this.speed.addEventListener("change", () => {
@@ -168,26 +165,21 @@ class View {
     return create(
       "div",
       { class: "mf-transport" },
-      button("Step back", () => session.go(session.frame - 1)),
+      iconButton("Step back", () => session.go(session.frame - 1)),
       this.play,
-      button("Step forward", () => session.go(session.frame + 1)),
+      iconButton("Step forward", () => session.go(session.frame + 1)),
       this.speed,
     );
   }
 
-  // JupyterLab would take plain keys for the notebook: arrows select cells, D D deletes one.
-  onKey(event) {
-    const { key, target } = event;
-    const modified = event.ctrlKey || event.metaKey || event.altKey;
-    if (modified || key === "Escape" || (key === "Enter" && event.shiftKey)) return;
-    event.stopPropagation();
+  onKey({ key, target }) {
     const { session } = this;
     const onRoot = target === this.root;
     const jumps = { ArrowLeft: session.frame - 1, ArrowRight: session.frame + 1, Home: 0, End: session.last };
     if (key === " " && (onRoot || target.type === "range")) session.toggle();
     else if (onRoot && key in jumps) session.go(jumps[key]);
-    else return;
-    event.preventDefault();
+    else return false;
+    return true;
   }
 
   draw() {
@@ -240,6 +232,8 @@ class View {
   }
 }
 
+let Shown = View; // what a widget that builds on the player replaces
+
 export default () => {
   let session;
   return {
@@ -249,7 +243,7 @@ export default () => {
       return () => clearTimeout(session.timer);
     },
     render({ el }) {
-      const view = new View(session, el);
+      const view = new Shown(session, el);
       session.views.add(view);
       view.draw();
       return () => view.close();

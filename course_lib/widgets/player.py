@@ -12,7 +12,7 @@ import numpy as np
 import traitlets
 
 from course_lib.widgets.contact_sheet import Row, contact_sheet
-from course_lib.widgets.reader import beside
+from course_lib.widgets.reader import beside, script
 from course_lib.widgets.sprites import pack
 
 HERE = Path(__file__).parent
@@ -32,7 +32,7 @@ class Player(anywidget.AnyWidget):
         ValueError: shapes, labels or numbers that do not fit together.
     """
 
-    _esm = HERE / "player.js"
+    _esm = script("player.js")
     _css = HERE / "player.css"
 
     panels = traitlets.List().tag(sync=True, echo_update=False)

@@ -13,9 +13,9 @@ HERE = Path(__file__).parent
 KEY = re.compile(r"(\d+)\.([a-z]\w*)")
 
 
-def script(name: str) -> str:
-    """The browser's half of a widget: what all of them share, then its own file."""
-    return "\n".join((HERE / file).read_text(encoding="utf-8") for file in ("reader.js", name))
+def script(*names: str) -> str:
+    """The browser's half of a widget: what all of them share, then its own files."""
+    return "\n".join((HERE / file).read_text(encoding="utf-8") for file in ("reader.js", *names))
 
 
 def split_key(key: str) -> dict:
