@@ -277,7 +277,7 @@ STEPS = {
     "The posterior begins anew": make_wrong_step(read=forget("posterior")),
     "The prior begins anew": make_wrong_step(read=forget("prior")),
     "in each other's place": make_wrong_step(read=SWAPPED.get),
-    "cut what the posterior": step_without_gradient,
+    "cut what it learns from": step_without_gradient,
     "Do not write into": step_in_place,
     "features and z; the decoder": make_wrong_step(noise=lambda logvar: -(logvar / 2).exp()),
     "summed over z": make_wrong_step(divergence=lambda *pair: 2 * kl(*pair)),

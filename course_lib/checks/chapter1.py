@@ -66,8 +66,7 @@ def total_variation(function) -> Verdict:
                 [lambda: (torch.eye(2), torch.eye(2).flip(0)), lambda: (torch.eye(2),) * 2],
                 COUNTS,
                 {},
-                "Probabilities that wander from one outcome to another are counted at both: "
-                "hence the one half.",
+                "Two opposite certainties are at distance 1, in each context by itself.",
             ),
             "leaves its arguments unchanged": spares_its_arguments(large, COUNTS),
         },

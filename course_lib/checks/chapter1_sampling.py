@@ -132,7 +132,7 @@ def _follows_its_latents(function) -> Fault | None:
 
 FED_AGAIN = (
     "You fed the last frame of the context at every step: feed the frame just predicted, "
-    "there is no other."
+    "later there is no other."
 )
 
 

@@ -222,5 +222,6 @@ def _teaches_the_posterior(function) -> Fault | None:
         given="random networks, 3 clips",
         expected=f"derivative of the predicted pixels by the target's: {numbers(slopes[0])}",
         observed=numbers(slopes[1]),
-        hint="`detach`, `no_grad` and `torch.normal` cut what the posterior learns from.",
+        hint="Where all are 0, the posterior has not read the target, or `detach`, `no_grad` or "
+        "`torch.normal` cut what it learns from.",
     )
