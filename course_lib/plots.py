@@ -158,6 +158,7 @@ def curves(
     log: bool = False,
     ylim: tuple[float, float] | None = None,
     levels: Mapping[str, float] | None = None,
+    points: Mapping[str, tuple[float, float]] | None = None,
 ) -> Picture:
     """Lines over a common x, each with a band where one is given.
 
@@ -170,6 +171,7 @@ def curves(
         log: a logarithmic y axis.
         ylim: the ends of the y axis; fitted to the lines where None.
         levels: label -> height of a dashed horizontal line to compare with.
+        points: label -> (x, y) of a single mark, with its label beside it.
     """
     with mpl.rc_context(STYLE):
         picture = Picture(WIDTH, 3.2, alt)
@@ -185,6 +187,9 @@ def curves(
             (levels or {}).items(), ("#555555", "#999999", "#bbbbbb"), strict=False
         ):
             axes.axhline(level[1], color=color, linestyle="--", linewidth=1.4, label=level[0])
+        for label, place in (points or {}).items():
+            axes.plot(*place, marker="D", color=COLORS["orange"])
+            axes.annotate(label, place, xytext=(7, 4), textcoords="offset points", fontsize=9)
         axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear", ylim=ylim)
         axes.legend(loc="best")
     return picture

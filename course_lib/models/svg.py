@@ -136,10 +136,13 @@ class SVG(nn.Module):
         self.posterior = GaussianLSTM(config) if config.prior else None
         self.prior = GaussianLSTM(config) if config.prior == "learned" else None
 
-    def forward(self, video: Video, context: int, eps: Float[Tensor, "B F Z"]) -> SVGPass:
+    def forward(
+        self, video: Video, context: int, eps: Float[Tensor, "B F Z"], fed: Video | None = None
+    ) -> SVGPass:
         """Every frame after the first `context` ones from the true frames before it.
 
-        `eps` is standard normal noise: z = mean + sigma eps, of the posterior.
+        `eps` is standard normal noise: z = mean + sigma eps, of the posterior. Predictor and prior
+        look at `fed` instead, where it is given (the model's own frames); the posterior never does.
 
         Raises:
             ValueError: The clip, the context or the noise has another shape than the config says.
@@ -149,6 +152,8 @@ class SVG(nn.Module):
             raise ValueError(
                 f"eps has shape {tuple(eps.shape)}; permitted: {tuple(posterior.mean.shape)}"
             )
+        if fed is not None:
+            h, _ = self._encode(fed, context)
         prior = DiagonalGaussian.standard(posterior.mean)
         if self.prior is not None:
             prior = _after(self.prior(h[:, :-1])[0], context - 1)

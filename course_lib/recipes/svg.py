@@ -1,0 +1,223 @@
+"""Chapter 1: SVG at the crossroads, where its latent must act never, once or twice.
+
+Source: Denton & Fergus 2018 (arXiv 1802.07687). The loss is theirs, mean squared error + beta KL of
+every predicted frame, added over the frames. Departure: beta rises during the training; from the
+beginning at its final value, z is never taken up (the chapter shows it).
+
+Every figure is measured on held-out digits:
+
+    valid, forbidden, total_variation   samples from the prior, as course_lib/evaluation/futures.py
+    valid_reconstructions               the same clips from the posterior's latents
+    kl_event, kl_idle, ...              nats, while the true frames are fed
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from course_lib.data.crossroads import CUES, TWICE
+from course_lib.data.video import to_bytes
+from course_lib.evaluation import futures as judge
+from course_lib.methods.vae import vae_loss
+from course_lib.models.dcgan import DCGANConfig
+from course_lib.models.svg import SVG, SVGConfig
+from course_lib.nn.gaussian import kl_divergence
+from course_lib.recipes.svg_exam import (
+    EXAM_SEED,
+    kl_per_frame,
+    make_exam,
+    mean_over_clips,
+    of_latents,
+    of_samples,
+    reconstruct,
+    shows_a_future,
+    world,
+)
+from course_lib.training.loop import Batch, Objective, Schedule
+from course_lib.training.recipe import Config, Metric, Recipe
+
+FIRST_BETA = 1.5e-6  # so small that z is taken up
+OWN_FRAMES_FROM = 0.7  # of the steps: from here on the model is fed its own frames
+MONITORED = 200  # clips at each point of the history
+
+
+@dataclass(frozen=True)
+class SVGTraining(Config):
+    """A training of SVG; `beta` weighs a nat against the mean squared error of one frame."""
+
+    beta: float = 1.5e-3  # from three fifths of the steps on
+    first_beta: float = FIRST_BETA  # in the first fifth; in between it grows geometrically
+    protocol: judge.Protocol = judge.FULL  # for the samples
+
+
+def beta_at(config: SVGTraining, step: int) -> float:
+    """The weight of a nat in an update."""
+    progress = min(max((step / config.steps - 0.2) / 0.4, 0), 1)
+    return config.first_beta * (config.beta / config.first_beta) ** progress
+
+
+def flat_then_cosine(config: Config) -> Schedule:
+    """A factor of the learning rate: up to 1 in 100 updates, flat until 30 %, half a cosine."""
+
+    def factor(step: int) -> float:
+        decayed = max(step / config.steps - 0.3, 0) / 0.7
+        return min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * decayed))
+
+    return factor
+
+
+def objectives(model: SVG, config: SVGTraining) -> list[Objective]:
+    """SVG's loss, Adam."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    return [Objective(partial(svg_loss, config), optimizer, max_grad_norm=1.0)]
+
+
+def svg_loss(
+    config: SVGTraining, model: nn.Module, batch: Batch, step: int
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Over all frames after the context; the KL beside it, nats per clip."""
+    video, eps, fed = batch["video"], batch["eps"], None
+    if step >= OWN_FRAMES_FROM * config.steps:
+        with torch.no_grad():
+            posterior = model.infer(video, TWICE.context)
+            z = posterior.mean + posterior.sigma * eps
+            context = video[:, : TWICE.context]
+            fed = torch.cat([context, model.predict(context, TWICE.horizon, z=z)], dim=1)
+    passed = model(video, TWICE.context, eps, fed)
+    target = video[:, TWICE.context :]
+    kl = kl_divergence(passed.posterior, passed.prior)  # (B, F)
+    loss = vae_loss(
+        passed.frames, target, passed.posterior, passed.prior, beta=beta_at(config, step)
+    )
+    return loss.sum(1).mean(), {"kl": kl.sum(1).mean()}
+
+
+def draw(config: SVGTraining, generator: torch.Generator) -> dict[str, Tensor]:
+    """New clips from the world, and the noise of their latents."""
+    video = world("train").sample(config.batch_size, generator=generator).video
+    shape = (config.batch_size, TWICE.horizon, config.model.latent_dim)
+    return {"video": video, "eps": torch.randn(shape, generator=generator)}
+
+
+def evaluate(model: SVG, config: SVGTraining) -> dict[str, Metric]:
+    """Samples judged, reconstructions, and nats at the events and between them."""
+    generator = torch.Generator().manual_seed(EXAM_SEED)
+    judgement = judge.judge(model.predict, world("test"), config.protocol, generator=generator)
+    exam = make_exam()
+    rebuilt = reconstruct(model, exam.clips.video, generator=generator)
+    valid = shows_a_future(rebuilt, exam)
+    return {
+        **of_samples(judgement),
+        "valid_reconstructions": Metric.of_share(int(valid.sum()), len(valid)),
+        "distortion": mean_over_clips((rebuilt - exam.truth).square().mean((1, 2, 3, 4)), exam.cue),
+        **of_latents(kl_per_frame(model, exam), exam),
+    }
+
+
+def monitor(model: SVG, _config: SVGTraining) -> dict[str, float]:
+    """How many nats z carries, and where, as the training goes on."""
+    exam = make_exam(MONITORED)
+    measured = of_latents(kl_per_frame(model, exam), exam)
+    return {name: measured[name].value for name in ("rate", "kl_turn", "kl_return", "kl_idle")}
+
+
+def sheet(model: SVG, _config: SVGTraining) -> Image.Image:
+    """For one context of each cue: the truth, its reconstruction, three samples of the prior."""
+    exam, generator = make_exam(MONITORED), torch.Generator().manual_seed(EXAM_SEED)
+    device = next(model.parameters()).device
+    chosen = torch.tensor([int((exam.cue == cue).nonzero()[0]) for cue in range(len(CUES))])
+    video = exam.clips.video[chosen].to(device)
+    context = video[:, : TWICE.context]
+    futures = [
+        video[:, TWICE.context :],
+        reconstruct(model, video, generator=generator),
+        *(model.predict(context, TWICE.horizon, generator=generator) for _ in range(3)),
+    ]
+    rows = torch.stack([torch.cat([context, f], dim=1) for f in futures], dim=1).cpu()
+    framed = F.pad(rows[:, :, :, 0], (1, 1, 1, 1), value=0.0)  # (cue, row, T, S + 2, S + 2)
+    pixels = to_bytes(framed.transpose(2, 3).flatten(3).flatten(0, 2)).numpy()
+    return Image.fromarray(np.ascontiguousarray(pixels), "L")
+
+
+def recipe(name: str, sentence: str, small: SVGTraining, **changes: Any) -> Recipe:
+    """A recipe of the crossroads; all but the main one are members of a sweep."""
+    return Recipe(
+        name=name,
+        sentence=sentence,
+        data="crossroads twice at 32 pixels, digits of the train split",
+        small=small,
+        full=replace(small, steps=2 * small.steps, batch_size=128, learning_rate=3e-3),
+        build=SVG,
+        objectives=objectives,
+        draw=draw,
+        evaluate=evaluate,
+        sheet=sheet,
+        criterion="total_variation",
+        schedule=flat_then_cosine,
+        monitor=monitor,
+        **changes,
+    )
+
+
+SMALL = SVGTraining(
+    model=SVGConfig(image=DCGANConfig(feature_dim=192), inference_dim=128),
+    steps=14000,
+    batch_size=16,
+    learning_rate=1.5e-3,
+    ema_decay=0.998,
+)
+SVG_LP = recipe("svg_lp", "SVG with a learned prior at the crossroads", SMALL)
+
+SHORT = replace(SMALL, steps=3000, protocol=judge.Protocol(contexts_per_cue=20, num_samples=100))
+PRIORS: dict[str, SVGConfig] = {
+    "lp": SMALL.model,
+    "fp": replace(SMALL.model, prior="fixed"),
+}
+SEEDS = {
+    prior: [
+        recipe(
+            f"svg_short_{prior}_{seed}",
+            f"A short training with prior {model.prior}, seed {seed}",
+            replace(SHORT, model=model, seed=seed),
+            ships_weights=False,
+        )
+        for seed in range(3)
+    ]
+    for prior, model in PRIORS.items()
+}
+SWEEP = {
+    beta: recipe(
+        f"svg_beta_{number}",
+        f"A short training with beta {beta:g}",
+        replace(SHORT, beta=beta, protocol=judge.QUICK),
+        ships_weights=False,
+    )
+    for number, beta in enumerate((1e-5, 1e-4, 1e-3, 1e-2, 5e-2, 2e-1))
+}
+COLLAPSE = {
+    (residual, first): recipe(
+        f"svg_collapse_{'residual' if residual else 'plain'}_{first}",
+        f"A short training {'with' if residual else 'without'} residual, first beta {first}",
+        replace(
+            SHORT,
+            steps=1500,
+            model=replace(SMALL.model, residual=residual),
+            first_beta=FIRST_BETA if first == "low" else SHORT.beta,
+            protocol=judge.Protocol(contexts_per_cue=4, num_samples=20),
+        ),
+        ships_weights=False,
+    )
+    for residual in (True, False)
+    for first in ("low", "full")
+}
+
+RECIPES = (SVG_LP, *chain(*SEEDS.values()), *SWEEP.values(), *COLLAPSE.values())
