@@ -8,6 +8,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from course_lib.checks import chapter1 as check
 from course_lib.checks import chapter1_nets as library
+from course_lib.checks.report import fresh_generator
 from course_lib.models.dcgan import DCGANConfig
 from course_lib.models.svg import SVG, SVGConfig
 
@@ -43,6 +44,7 @@ DRAWS = {
     "noise of your own": lambda mean, logvar, eps: draw(mean, logvar, torch.randn_like(eps)),
     "gradient of `mean`": lambda mean, logvar, eps: draw(mean.detach(), logvar, eps),
     "gradient of `logvar`": lambda mean, logvar, eps: draw(mean, logvar.detach(), eps),
+    "cut or wrong": lambda mean, logvar, eps: draw((mean + mean.detach()) / 2, logvar, eps),
     "Half of logvar": lambda mean, logvar, eps: 1.01 * draw(mean, logvar, eps),
     "write into their argument": lambda mean, logvar, eps: eps.mul_((logvar / 2).exp()) + mean,
     "every coordinate by itself": lambda mean, logvar, eps: draw(mean, logvar, eps).sum(-1),
@@ -364,10 +366,18 @@ def sample_along_time(nets, previous, states, horizon, generator):
     return sample(nets, previous, states, horizon, generator).transpose(0, 1)
 
 
+def sample_after_seeding(nets, previous, states, horizon, generator):
+    """Reproducible, but at the cost of everybody else's random numbers."""
+    torch.manual_seed(generator.initial_seed())
+    return sample(nets, previous, states, horizon, torch.default_generator)
+
+
 SAMPLES = {
     "Nothing is drawn": make_wrong_sample(latent=lambda mean, logvar, eps: mean),
     "z is the mean": make_wrong_sample(latent=lambda mean, logvar, eps: mean),
-    "global random numbers": make_wrong_sample(own_generator=global_generator),
+    "The noise is not the generator's": make_wrong_sample(own_generator=global_generator),
+    "noise is not": make_wrong_sample(own_generator=fresh_generator),
+    "or not its alone": sample_after_seeding,
     "drew from N(0, I)": make_wrong_sample(latent=lambda mean, logvar, eps: eps),
     "exp(logvar) is the variance": make_wrong_sample(latent=lambda m, v, eps: m + v.exp() * eps),
     "logvar as sigma": make_wrong_sample(latent=lambda m, v, eps: m + v * eps),

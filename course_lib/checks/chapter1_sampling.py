@@ -77,7 +77,9 @@ def _uses_the_generator(function) -> Fault | None:
     before = torch.random.get_rng_state()
     first, again, other = (_sample(function, step, seed=seed)[0] for seed in (0, 0, 1))
     if not torch.equal(before, torch.random.get_rng_state()) or not torch.equal(first, again):
-        hint = "You drew from the global random numbers: use `generator=generator`."
+        hint = (
+            "The noise is not the generator's, or not its alone: give randn `generator=generator`."
+        )
     elif torch.equal(first, other):
         hint = "Nothing is drawn: the mean of the prior is one future, the same every time."
     else:
