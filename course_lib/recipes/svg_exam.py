@@ -74,7 +74,9 @@ def make_exam(num_clips: int = EXAMINED) -> Exam:
     )
 
 
-def reconstruct(model: SVG, video: Video, *, generator: torch.Generator | None = None) -> Video:
+def reconstruct(
+    model: SVG, video: Video, *, generator: torch.Generator | None = None
+) -> Float[Tensor, "B F C H W"]:
     """The frames after the context, from latents of the posterior, which has seen them.
 
     As in a prediction, the model is fed its own frames.
