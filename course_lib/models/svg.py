@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from course_lib.interfaces import Frames, Video
 from course_lib.models.dcgan import DCGANConfig, Decoder, Encoder, Skips
-from course_lib.nn.gaussian import DiagonalGaussian
+from course_lib.nn.gaussian import DiagonalGaussian, GaussianMixture, kl_divergence
 
+Latent = DiagonalGaussian | GaussianMixture
 LSTMState = tuple[Float[Tensor, "_ B _"], Float[Tensor, "_ B _"]] | None  # None: zeros
 
 
@@ -34,16 +35,19 @@ class SVGConfig:
     """The size of an `SVG`, and which of its variants it is; without arguments a small SVG-LP."""
 
     image: DCGANConfig = field(default_factory=DCGANConfig)  # encoder and decoder
-    prior: Literal["learned", "fixed"] | None = "learned"  # SVG-LP, SVG-FP, deterministic
+    prior: Literal["learned", "fixed", "mixture"] | None = "learned"  # None: deterministic
     latent_dim: int = 4  # of z; 0 without a prior
+    num_components: int = 4  # Gaussians in a mixture prior
     predictor_dim: int = 128  # of the frame predictor's LSTM
     predictor_layers: int = 1
     inference_dim: int = 64  # of the LSTMs of posterior and prior
     residual: bool = True  # predict what changes in h, not h anew
 
     def __post_init__(self) -> None:
-        if self.prior not in ("learned", "fixed", None):
-            raise ValueError(f"prior is {self.prior!r}; permitted: 'learned', 'fixed', None")
+        if self.prior not in ("learned", "fixed", "mixture", None):
+            raise ValueError(
+                f"prior is {self.prior!r}; permitted: 'learned', 'fixed', 'mixture', None"
+            )
         if self.latent_dim < 0 or (self.latent_dim > 0) != (self.prior is not None):
             permitted = "0" if self.prior is None else "1 and more"
             raise ValueError(
@@ -68,7 +72,7 @@ class SVGState:
 
     features: Float[Tensor, "B D"]  # h of the last frame
     skips: Skips  # of the last context frame
-    prior: DiagonalGaussian  # of the next z, (B, Z)
+    prior: Latent  # of the next z, (B, Z)
     predictor_state: LSTMState
     prior_state: LSTMState
 
@@ -79,7 +83,14 @@ class SVGPass:
 
     frames: Float[Tensor, "B F 1 S S"]
     posterior: DiagonalGaussian  # of z at each of these frames, (B, F, Z)
-    prior: DiagonalGaussian  # likewise
+    prior: Latent  # likewise
+    z: Float[Tensor, "B F Z"]  # drawn from the posterior
+
+    def kl(self) -> Float[Tensor, "B F"]:
+        """KL(posterior || prior) of each frame in nats; for a mixture, estimated from the one z."""
+        if isinstance(self.prior, DiagonalGaussian):
+            return kl_divergence(self.posterior, self.prior)
+        return self.posterior.log_prob(self.z) - self.prior.log_prob(self.z)
 
 
 class FramePredictor(nn.Module):
@@ -124,6 +135,29 @@ class GaussianLSTM(nn.Module):
         return DiagonalGaussian(*self.to_gaussian(out).chunk(2, -1)), state
 
 
+class MixtureLSTM(nn.Module):
+    """The prior network where one Gaussian is too few: a mixture after each frame."""
+
+    def __init__(self, config: SVGConfig) -> None:
+        super().__init__()
+        dim, num = config.inference_dim, config.num_components
+        self.embed = nn.Linear(config.image.feature_dim, dim)
+        self.lstm = nn.LSTM(dim, dim, batch_first=True)
+        self.to_logits = nn.Linear(dim, num)
+        self.to_components = nn.Linear(dim, 2 * num * config.latent_dim)
+        nn.init.normal_(self.to_components.bias)  # components that begin equal stay equal
+        self.num_components = num
+
+    def forward(
+        self, h: Float[Tensor, "B T D"], state: LSTMState = None
+    ) -> tuple[GaussianMixture, LSTMState]:
+        """A mixture after each frame, (B, T, Z), and the state after the last."""
+        out, state = self.lstm(self.embed(h), state)
+        components = self.to_components(out).unflatten(-1, (self.num_components, -1))
+        gaussians = DiagonalGaussian(*components.chunk(2, -1))  # (B, T, K, Z)
+        return GaussianMixture(self.to_logits(out), gaussians), state
+
+
 class SVG(nn.Module):
     """SVG-LP, SVG-FP or, without latent, deterministic. Called, it is the training pass."""
 
@@ -134,7 +168,8 @@ class SVG(nn.Module):
         self.decoder = Decoder(config.image)
         self.predictor = FramePredictor(config)
         self.posterior = GaussianLSTM(config) if config.prior else None
-        self.prior = GaussianLSTM(config) if config.prior == "learned" else None
+        priors = {"learned": GaussianLSTM, "mixture": MixtureLSTM}
+        self.prior = priors[config.prior](config) if config.prior in priors else None
 
     def forward(
         self, video: Video, context: int, eps: Float[Tensor, "B F Z"], fed: Video | None = None
@@ -156,10 +191,10 @@ class SVG(nn.Module):
             h, _ = self._encode(fed, context)
         prior = DiagonalGaussian.standard(posterior.mean)
         if self.prior is not None:
-            prior = _after(self.prior(h[:, :-1])[0], context - 1)
+            prior = self.prior(h[:, :-1])[0][:, context - 1 :]
         z = posterior.mean + posterior.sigma * eps  # (B, F, Z), section 3: reparameterised
         g, _ = self.predictor(h[:, :-1], F.pad(z, (0, 0, context - 1, 0)))  # (B, T-1, D)
-        return SVGPass(self.decoder(g[:, context - 1 :], skips), posterior, prior)
+        return SVGPass(self.decoder(g[:, context - 1 :], skips), posterior, prior, z)
 
     def infer(self, video: Video, context: int) -> DiagonalGaussian:
         """The posterior of z at each frame after the context, (B, F, Z); it has seen that frame."""
@@ -223,8 +258,7 @@ class SVG(nn.Module):
         prior = DiagonalGaussian.standard(h.new_zeros(len(h), 1, self.config.latent_dim))
         if self.prior is not None:
             prior, prior_state = self.prior(h, prior_state)
-        last = DiagonalGaussian(prior.mean[:, -1], prior.logvar[:, -1])
-        return SVGState(h[:, -1], skips, last, predictor_state, prior_state)
+        return SVGState(h[:, -1], skips, prior[:, -1], predictor_state, prior_state)
 
     def _infer(
         self, video: Video, context: int
@@ -235,7 +269,7 @@ class SVG(nn.Module):
         h, skips = self._encode(video, context)
         if self.posterior is None:  # the Gaussian of no dimensions
             return DiagonalGaussian.standard(h.new_zeros(len(h), h.shape[1] - context, 0)), h, skips
-        return _after(self.posterior(h)[0], context), h, skips
+        return self.posterior(h)[0][:, context:], h, skips
 
     def _encode(self, video: Video, context: int) -> tuple[Float[Tensor, "B T D"], Skips]:
         """Features of every frame, skips of the last context frame."""
@@ -247,7 +281,3 @@ class SVG(nn.Module):
         shape = video.shape[:2]
         h, skips = self.encoder(video.flatten(0, 1))
         return h.unflatten(0, shape), [s.unflatten(0, shape)[:, context - 1] for s in skips]
-
-
-def _after(gaussian: DiagonalGaussian, start: int) -> DiagonalGaussian:
-    return DiagonalGaussian(gaussian.mean[:, start:], gaussian.logvar[:, start:])

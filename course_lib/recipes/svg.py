@@ -27,10 +27,8 @@ from torch import Tensor, nn
 from course_lib.data.crossroads import CUES, TWICE
 from course_lib.data.video import to_bytes
 from course_lib.evaluation import futures as judge
-from course_lib.methods.vae import vae_loss
 from course_lib.models.dcgan import DCGANConfig
 from course_lib.models.svg import SVG, SVGConfig
-from course_lib.nn.gaussian import kl_divergence
 from course_lib.recipes.svg_exam import (
     EXAM_SEED,
     kl_per_frame,
@@ -94,11 +92,9 @@ def svg_loss(
             fed = torch.cat([context, model.predict(context, TWICE.horizon, z=z)], dim=1)
     passed = model(video, TWICE.context, eps, fed)
     target = video[:, TWICE.context :]
-    kl = kl_divergence(passed.posterior, passed.prior)  # (B, F)
-    loss = vae_loss(
-        passed.frames, target, passed.posterior, passed.prior, beta=beta_at(config, step)
-    )
-    return loss.sum(1).mean(), {"kl": kl.sum(1).mean()}
+    kl = passed.kl().sum(1).mean()
+    error = (passed.frames - target).square().mean((2, 3, 4)).sum(1).mean()
+    return error + beta_at(config, step) * kl, {"kl": kl}  # SVG: training loss
 
 
 def draw(config: SVGTraining, generator: torch.Generator) -> dict[str, Tensor]:
@@ -181,6 +177,7 @@ SHORT = replace(SMALL, steps=3000, protocol=judge.Protocol(contexts_per_cue=20, 
 PRIORS: dict[str, SVGConfig] = {
     "lp": SMALL.model,
     "fp": replace(SMALL.model, prior="fixed"),
+    "mixture": replace(SMALL.model, prior="mixture"),
 }
 SEEDS = {
     prior: [
