@@ -19,8 +19,9 @@ clips = np.broadcast_to(colour, (11, 11, 3, 16, 16, 3)).copy()
 places = np.linspace(-2, 2, 11)
 regions = (i[..., 0] + j[..., 0]) // 4
 dots = np.random.default_rng(0).normal(size=(40, 2))
-pad = LatentPad(clips, places, places, regions=regions, region_names=[f"future {k}" for k in range(6)],
-                points=dots, title="A plane", captions="Where does z lead?", alt="A test.")
+names = [f"future {k}" for k in range(6)]
+pad = LatentPad(clips, places, places, regions=regions, region_names=names, points=dots,
+                title="A plane", captions="Where does z lead?", alt="A test.")
 digits = LatentPad(clips[:, :, :1], places, places, points=dots, title="Digits",
                    point_classes=np.arange(40) % 10, point_names="0123456789")
 SideBySide(pad, digits)
