@@ -27,7 +27,7 @@ TINY = SVGConfig(
     predictor_dim=8,
     inference_dim=8,
 )
-CONFIG = replace(svg.SMALL, model=TINY, steps=10, batch_size=2)
+CONFIG = replace(svg.SMALL, model=TINY, steps=10, batch_size=2, own_frames_from=0.7)
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,6 @@ from course_lib.training.loop import Batch, Objective, Schedule
 from course_lib.training.recipe import Config, Metric, Recipe
 
 FIRST_BETA = 1.5e-6  # so small that z is taken up
-OWN_FRAMES_FROM = 0.7  # of the steps: from here on the model is fed its own frames
 MONITORED = 200  # clips at each point of the history
 
 
@@ -54,6 +53,7 @@ class SVGTraining(Config):
 
     beta: float = 1.5e-3  # from three fifths of the steps on
     first_beta: float = FIRST_BETA  # in the first fifth; in between it grows geometrically
+    own_frames_from: float = 1.0  # share of the steps after which the model is fed its own frames
     protocol: judge.Protocol = judge.FULL  # for the samples
 
 
@@ -84,7 +84,7 @@ def svg_loss(
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Over all frames after the context; the KL beside it, nats per clip."""
     video, eps, fed = batch["video"], batch["eps"], None
-    if step >= OWN_FRAMES_FROM * config.steps:
+    if step >= config.own_frames_from * config.steps:
         with torch.no_grad():
             posterior = model.infer(video, TWICE.context)
             z = posterior.mean + posterior.sigma * eps
@@ -170,10 +170,16 @@ SMALL = SVGTraining(
     batch_size=16,
     learning_rate=1.5e-3,
     ema_decay=0.998,
+    own_frames_from=0.7,
 )
 SVG_LP = recipe("svg_lp", "SVG with a learned prior at the crossroads", SMALL)
 
-SHORT = replace(SMALL, steps=3000, protocol=judge.Protocol(contexts_per_cue=20, num_samples=100))
+SHORT = replace(
+    SMALL,
+    steps=3000,
+    own_frames_from=1.0,
+    protocol=judge.Protocol(contexts_per_cue=20, num_samples=100),
+)
 PRIORS: dict[str, SVGConfig] = {
     "lp": SMALL.model,
     "fp": replace(SMALL.model, prior="fixed"),
@@ -195,10 +201,10 @@ SWEEP = {
     beta: recipe(
         f"svg_beta_{number}",
         f"A short training with beta {beta:g}",
-        replace(SHORT, beta=beta, protocol=judge.QUICK),
+        replace(SHORT, steps=2000, beta=beta, protocol=judge.QUICK),
         ships_weights=False,
     )
-    for number, beta in enumerate((1e-5, 1e-4, 1e-3, 1e-2, 5e-2, 2e-1))
+    for number, beta in enumerate((1e-5, 1e-4, 1.5e-3, 1e-2, 5e-2, 2e-1))
 }
 COLLAPSE = {
     (residual, first): recipe(
@@ -206,7 +212,8 @@ COLLAPSE = {
         f"A short training {'with' if residual else 'without'} residual, first beta {first}",
         replace(
             SHORT,
-            steps=1500,
+            steps=1000,
+            every=100,
             model=replace(SMALL.model, residual=residual),
             first_beta=FIRST_BETA if first == "low" else SHORT.beta,
             protocol=judge.Protocol(contexts_per_cue=4, num_samples=20),
