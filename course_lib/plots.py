@@ -15,6 +15,7 @@ from cycler import cycler
 from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from course_lib.data.video import to_bytes
@@ -61,10 +62,12 @@ class Picture(Figure):
         self.alt = alt
 
     def png(self) -> bytes:
-        """The picture as a PNG file."""
-        buffer = io.BytesIO()
+        """The picture as a PNG file of at most 256 colours, which is a third of the bytes."""
+        buffer, file = io.BytesIO(), io.BytesIO()
         self.savefig(buffer, format="png", dpi=DPI)
-        return buffer.getvalue()
+        colours = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        colours.save(file, "PNG", optimize=True)
+        return file.getvalue()
 
     def pixels(self, width: int) -> UInt8[np.ndarray, "H W 3"]:
         """The picture as bytes, `width` pixels wide: a frame for the player."""

@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from course_lib import paths
 from course_lib.data.crossroads import CUES, TWICE
 from course_lib.data.video import to_bytes
 from course_lib.evaluation import futures as judge
@@ -142,6 +144,15 @@ def sheet(model: SVG, _config: SVGTraining) -> Image.Image:
     framed = F.pad(rows[:, :, :, 0], (1, 1, 1, 1), value=0.0)  # (cue, row, T, S + 2, S + 2)
     pixels = to_bytes(framed.transpose(2, 3).flatten(3).flatten(0, 2)).numpy()
     return Image.fromarray(np.ascontiguousarray(pixels), "L")
+
+
+def read_sheet(name: str) -> UInt8[np.ndarray, "cue row T S S"]:
+    """What `sheet` drew, as clips; the five rows are truth, reconstruction and three samples."""
+    with Image.open(paths.SHEETS / f"{name}.webp") as image:
+        pixels = np.asarray(image.convert("L"))
+    side = pixels.shape[1] // TWICE.num_frames
+    clips = pixels.reshape(len(CUES), -1, side, TWICE.num_frames, side).swapaxes(2, 3)
+    return np.ascontiguousarray(clips[..., 1:-1, 1:-1])  # without the grid
 
 
 def recipe(name: str, sentence: str, small: SVGTraining, **changes: Any) -> Recipe:

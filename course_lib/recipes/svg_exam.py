@@ -111,6 +111,12 @@ def of_samples(judgement: judge.Judgement) -> dict[str, Metric]:
         **{name: Metric(*[getattr(judgement, name)] * 3) for name in floors},
         "valid_one_event": _metric(judge.summarise(of_one).valid),
         "valid_two_events": _metric(judge.summarise(of_two).valid),
+        **{
+            f"total_variation_{rule.digits[0]}": _metric(
+                judge.summarise(s for s in judgement.scores if s.cue == cue).total_variation
+            )
+            for cue, rule in enumerate(CUES)
+        },
     }
 
 
