@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import distributions
 
-from course_lib.nn.gaussian import DiagonalGaussian, kl_divergence
+from course_lib.nn.gaussian import DiagonalGaussian, GaussianMixture, kl_divergence
 
 NUMBER = st.floats(-4, 4)
 
@@ -172,3 +172,41 @@ def test_a_mean_and_a_logvar_that_do_not_match_are_both_named():
 def test_shapes_that_do_not_match_are_both_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def mixture(*shape, seed=3):
+    """A mixture of the last dimension but one of `shape`."""
+    logits = torch.randn(shape[:-1], dtype=torch.float64, generator=make_generator(seed))
+    return GaussianMixture(logits, gaussian(*shape, seed=seed))
+
+
+@pytest.mark.parity
+def test_the_density_and_mean_of_a_mixture_are_those_of_torch_distributions():
+    p = mixture(2, 3, 4, 5)
+    same = distributions.MixtureSameFamily(
+        distributions.Categorical(logits=p.logits), theirs(p.components)
+    )
+    z = torch.randn(2, 3, 5, dtype=torch.float64, generator=make_generator(9))
+    torch.testing.assert_close(p.log_prob(z), same.log_prob(z))
+    torch.testing.assert_close(p.mean, same.mean)
+
+
+def test_draws_of_a_mixture_have_its_moments_and_repeat_with_their_generator():
+    p = mixture(1, 4, 2)[torch.zeros(40_000, dtype=torch.long)]
+    z = p.sample(generator=make_generator())
+    assert torch.equal(z, p.sample(generator=make_generator()))
+    assert not torch.equal(z, p.sample(generator=make_generator(1)))
+    weights = p.logits[0].softmax(0)[:, None]
+    mean = (weights * p.components.mean[0]).sum(0)
+    second = (weights * (p.components.mean[0] ** 2 + p.components.logvar[0].exp())).sum(0)
+    for drawn, exact in ((z, mean), (z**2, second)):
+        error = drawn.std(0) / len(z) ** 0.5
+        assert ((drawn.mean(0) - exact).abs() < 4 * error).all()
+
+
+def test_a_place_of_the_batch_keeps_its_own_mixture():
+    p = mixture(2, 3, 4, 5)
+    z = torch.randn(2, 3, 5, dtype=torch.float64, generator=make_generator(9))
+    torch.testing.assert_close(p[:, 1:].log_prob(z[:, 1:]), p.log_prob(z)[:, 1:])
+    q = gaussian(2, 3, 5)
+    torch.testing.assert_close(q[:, 1:].log_prob(z[:, 1:]), q.log_prob(z)[:, 1:])

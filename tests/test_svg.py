@@ -22,6 +22,7 @@ VARIANTS = {
     "fixed": replace(TINY, prior="fixed", residual=False),
     "deterministic": replace(TINY, prior=None, latent_dim=0),
 }
+MIXTURE = replace(TINY, prior="mixture", num_components=2)
 FRAMES, CONTEXT = 6, 3
 SHAPE = (FRAMES, 1, 16, 16)
 
@@ -481,3 +482,55 @@ def test_an_impossible_config_is_refused(change, message):
 def test_an_impossible_image_config_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         DCGANConfig(**change)
+
+
+def test_the_kl_to_a_gaussian_is_exact_and_to_a_mixture_estimated_from_the_drawn_latent():
+    video = draw_like(2, *SHAPE)
+    for config in (TINY, MIXTURE):
+        model = randomise(SVG(config))
+        eps = noise(model)
+        passed = model(video, CONTEXT, eps)
+        z = passed.posterior.mean + (passed.posterior.logvar / 2).exp() * eps
+        torch.testing.assert_close(passed.z, z)
+        estimate = passed.posterior.log_prob(z) - passed.prior.log_prob(z)
+        if config is MIXTURE:
+            torch.testing.assert_close(passed.kl(), estimate)
+        else:
+            normal = torch.distributions.Normal
+            q, p = (normal(g.mean, (g.logvar / 2).exp()) for g in (passed.posterior, passed.prior))
+            exact = torch.distributions.kl_divergence(q, p).sum(-1)
+            torch.testing.assert_close(passed.kl(), exact)
+            assert not torch.allclose(passed.kl(), estimate)
+
+
+def test_predictor_and_prior_look_at_what_is_fed_and_the_posterior_at_the_truth():
+    model, video = make(), draw_like(1, *SHAPE).requires_grad_()
+    fed = draw_like(1, *SHAPE, seed=5).requires_grad_()
+    passed = model(video, CONTEXT, noise(model, 1), fed)
+    for output, reads_video, reads_fed in (
+        (passed.posterior.mean, True, False),
+        (passed.prior.mean, False, True),
+    ):
+        by_video, by_fed = torch.autograd.grad(
+            output.square().sum(), (video, fed), retain_graph=True, materialize_grads=True
+        )
+        assert (by_video.abs().sum() > 0) == reads_video
+        assert (by_fed.abs().sum() > 0) == reads_fed
+    assert influence(passed.frames[:, 0], fed)[0, CONTEXT - 1] > 0
+    equal = model(video, CONTEXT, noise(model, 1), video)
+    torch.testing.assert_close(equal.frames, model(video, CONTEXT, noise(model, 1)).frames)
+
+
+def test_a_mixture_prior_reads_the_past_and_its_draws_are_what_is_predicted():
+    model, video = randomise(SVG(MIXTURE)), draw_like(1, *SHAPE).requires_grad_()
+    passed = model(video, CONTEXT, noise(model, 1))
+    assert torch.equal(
+        influence(passed.prior.logits[:, 0], video)[0] > 0, torch.arange(6) < CONTEXT
+    )
+    context, generator = draw_like(2, CONTEXT, *SHAPE[1:]), make_generator(7)
+    state, frames = model.observe(context), []
+    for _ in range(3):
+        frame, state = model.step(state.prior.sample(generator=generator), state)
+        frames.append(frame)
+    predicted = model.predict(context, 3, generator=make_generator(7))
+    torch.testing.assert_close(predicted, torch.stack(frames, 1))

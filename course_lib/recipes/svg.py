@@ -217,6 +217,7 @@ SWEEP = {
     )
     for number, beta in enumerate((1e-5, 1e-4, 1.5e-3, 1e-2, 5e-2, 2e-1))
 }
+COLLAPSE_BETA = 1e-2  # with which z speaks if beta rises slowly
 COLLAPSE = {
     (residual, first): recipe(
         f"svg_collapse_{'residual' if residual else 'plain'}_{first}",
@@ -226,7 +227,8 @@ COLLAPSE = {
             steps=1000,
             every=100,
             model=replace(SMALL.model, residual=residual),
-            first_beta=FIRST_BETA if first == "low" else SHORT.beta,
+            beta=COLLAPSE_BETA,
+            first_beta=FIRST_BETA if first == "low" else COLLAPSE_BETA,
             protocol=judge.Protocol(contexts_per_cue=4, num_samples=20),
         ),
         ships_weights=False,

@@ -105,7 +105,8 @@ def contact_sheet(
         sheet.paste(part, (0, y))
         y += part.height
     file = io.BytesIO()
-    sheet.save(file, "PNG", optimize=True)
+    # 64 colours show these small pictures as well as all do, in a third of the bytes.
+    sheet.quantize(64, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
