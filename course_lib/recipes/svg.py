@@ -185,6 +185,13 @@ SMALL = SVGTraining(
 )
 SVG_LP = recipe("svg_lp", "SVG with a learned prior at the crossroads", SMALL)
 
+SVG_MIXTURE = recipe(
+    "svg_mixture",
+    "SVG with a mixture of four Gaussians as its prior",
+    replace(SMALL, model=replace(SMALL.model, prior="mixture"), steps=10000),
+    ships_weights=False,
+)
+
 SHORT = replace(
     SMALL,
     steps=3000,
@@ -237,4 +244,4 @@ COLLAPSE = {
     for first in ("low", "full")
 }
 
-RECIPES = (SVG_LP, *chain(*SEEDS.values()), *SWEEP.values(), *COLLAPSE.values())
+RECIPES = (SVG_LP, SVG_MIXTURE, *chain(*SEEDS.values()), *SWEEP.values(), *COLLAPSE.values())
