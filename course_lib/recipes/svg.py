@@ -216,13 +216,15 @@ SEEDS = {
     for prior, model in PRIORS.items()
 }
 SWEEP = {
-    beta: recipe(
+    beta: SEEDS["lp"][0]
+    if beta == SHORT.beta
+    else recipe(
         f"svg_beta_{number}",
         f"A short training with beta {beta:g}",
         replace(SHORT, steps=2000, beta=beta, protocol=judge.QUICK),
         ships_weights=False,
     )
-    for number, beta in enumerate((1e-5, 1e-4, 1.5e-3, 1e-2, 5e-2, 2e-1))
+    for number, beta in enumerate((1e-5, SHORT.beta, 1e-2, 5e-2, 2e-1))
 }
 COLLAPSE_BETA = 1e-2  # with which z speaks if beta rises slowly
 COLLAPSE = {
