@@ -14,6 +14,7 @@ import numpy as np
 from cycler import cycler
 from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -71,10 +72,10 @@ class Picture(Figure):
 
     def pixels(self, width: int) -> UInt8[np.ndarray, "H W 3"]:
         """The picture as bytes, `width` pixels wide: a frame for the player."""
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="rgba", dpi=width / self.get_figwidth())
-        size = -1, width, 4
-        return np.frombuffer(buffer.getvalue(), dtype=np.uint8).reshape(size)[..., :3]
+        self.set_dpi(width / self.get_figwidth())
+        canvas = FigureCanvasAgg(self)
+        canvas.draw()  # savefig would draw everything twice
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict, dict]:
         data = {"image/png": base64.b64encode(self.png()).decode(), "text/plain": self.alt}

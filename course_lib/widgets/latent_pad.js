@@ -1,7 +1,7 @@
 // The browser's half of latent_pad.py: the player with a pad in place of its first two sliders.
 
 const SVG_NS = "http://www.w3.org/2000/svg";
-const MARGIN = { left: 46, right: 10, top: 10, bottom: 38 }; // pixels around the plane
+const MARGIN = { left: 46, right: 10, top: 0, bottom: 38 }; // pixels around the plane
 const LEAP = 5; // grid points that Shift and an arrow key move
 
 function svg(tag, attributes = {}, ...children) {

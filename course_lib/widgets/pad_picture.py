@@ -1,5 +1,6 @@
 """A latent pad as a still picture, for pages where no widget can live."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,12 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from course_lib.plots import COLORS, STYLE, WIDTH, Picture
 
 PALETTE = [*(color for name, color in COLORS.items() if name != "black"), "#888888"]
 SHADE = 0.55  # opacity of a region, the same as in latent_pad.css
+LEFT, ABOVE, UNDER = 0.75, 0.28, 0.5  # inches around the square of a panel
+LARGEST = 2.5  # inches, its side
 TILES = 9  # places on an axis whose frames are shown, at most
 
 
@@ -50,20 +54,32 @@ def draw_pad(
     has_map = "regions" in pad or "points" in pad
     num_axes = len(tiles) + has_map
     columns = num_axes if num_axes < 4 else -(-num_axes // 2)
-    rows, side = -(-num_axes // columns), min(WIDTH / columns, WIDTH / 2)
+    rows, side = -(-num_axes // columns), min(WIDTH / columns - LEFT, LARGEST)
+    width, heading = columns * (side + LEFT) + 0.1, ABOVE if title else 0.05
     with mpl.rc_context(STYLE):
-        named = len(pad["names"]["regions"]) + len(pad["names"]["points"])
-        below = 0.12 * named if has_map else 0  # the legend has two columns
-        picture = Picture(side * columns, (side + below) * rows + 0.5, alt)
-        grid = list(picture.subplots(rows, columns, squeeze=False).flat)
-        for axes in grid[num_axes:]:
-            axes.set_axis_off()
+        legend = _legend(pad) if has_map else []
+        longest = max((len(str(patch.get_label())) for patch in legend), default=0)
+        across = max(1, int(width / (0.08 * longest + 0.6)))  # entries side by side
+        below = 0.22 * -(-len(legend) // across) + 0.05
+        height = heading + rows * (ABOVE + side + UNDER) + below
+        picture = Picture(width, height, alt)
+        picture.set_layout_engine("none")
+        places = [
+            (LEFT + n % columns * (side + LEFT), below + UNDER + row * (ABOVE + side + UNDER))
+            for n in range(num_axes)
+            for row in [rows - 1 - n // columns]
+        ]
+        size = np.array([width, height] * 2)
+        grid = [picture.add_axes(tuple(np.array([*at, side, side]) / size)) for at in places]
         if has_map:
             _draw_map(grid[0], pad)
-        for axes, (name, frames) in zip(grid[has_map:], tiles.items(), strict=False):
+        for axes, (name, frames) in zip(grid[has_map:], tiles.items(), strict=True):
             _draw_tiles(axes, frames, x, y)
             axes.set_title(name)
-        picture.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+        if legend:
+            picture.legend(handles=legend, loc="lower left", ncols=across, borderaxespad=0.1)
+        top = 1 - 0.06 / height
+        picture.suptitle(title, fontsize=12, fontweight="bold", x=0.01, y=top, ha="left", va="top")
     return picture
 
 
@@ -75,32 +91,33 @@ def are_signs(names: Sequence[str]) -> bool:
 def _draw_map(axes: Axes, pad: dict) -> None:
     """Regions and points with matplotlib, as latent_pad.js draws them on the live pad."""
     regions, points = pad.get("regions"), pad.get("points", ())
-    legend = []
     if regions is not None:
         edges = (pad[side]["edges"] for side in "xy")
         shades = {"cmap": ListedColormap(PALETTE), "vmin": 0, "vmax": len(PALETTE) - 1}
         axes.pcolormesh(*edges, regions, **shades, alpha=SHADE, linewidth=0)
-        legend += _legend(pad["names"]["regions"], SHADE)
     classes = pad.get("classes") or [None] * len(points)
     names = pad["names"]["points"]
-    signs = are_signs(names)
+    halo = [withStroke(linewidth=2.5, foreground="white")]
     for (x, y), k in zip(points, classes, strict=True):
-        marker, color = "o", COLORS["black"]
-        if k is not None:
-            marker, color = f"${names[k]}$" if signs else "o", PALETTE[k % len(PALETTE)]
-        axes.plot(x, y, marker=marker, color=color, markersize=5 if signs else 3, linewidth=0)
-    legend += [] if signs else _legend(names, 1)
+        color = COLORS["black"] if k is None else PALETTE[k % len(PALETTE)]
+        if k is None or not are_signs(names):
+            axes.plot(x, y, marker="o", color=color, markersize=3, linewidth=0)
+        else:
+            style = {"ha": "center", "va": "center", "fontsize": 8, "clip_on": True}
+            axes.text(x, y, names[k], color=color, path_effects=halo, **style)
     ends = {f"{side}lim": (pad[side]["edges"][0], pad[side]["edges"][-1]) for side in "xy"}
-    axes.set(**ends, xlabel=pad["x"]["name"], ylabel=pad["y"]["name"], box_aspect=1)
+    axes.set(**ends, xlabel=pad["x"]["name"], ylabel=pad["y"]["name"])
     axes.grid(visible=False)
-    if legend:
-        axes.legend(handles=legend, loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2)
 
 
-def _legend(names: Sequence[str], alpha: float | int) -> list[Patch]:
+def _legend(pad: dict) -> list[Patch]:
+    """What the colours of the regions and of the points mean."""
+    names = pad["names"]
+    dots = [] if are_signs(names["points"]) else names["points"]
     return [
-        Patch(color=color, alpha=alpha, label=name)
-        for name, color in zip(names, PALETTE, strict=False)
+        Patch(color=color, alpha=alpha, label=name, linewidth=0)
+        for some, alpha in ((names["regions"], SHADE), (dots, 1))
+        for name, color in zip(some, PALETTE, strict=False)
     ]
 
 
@@ -120,9 +137,15 @@ def _draw_tiles(axes: Axes, frames: np.ndarray, x: Axis, y: Axis) -> None:
         every = slice(None, None, 2 if len(some) > 5 else 1)
         put(
             (np.arange(len(some)) + 0.5)[every],
-            [f"{axis.values[k]:.3g}".replace("-", "−") for k in some[every]],
+            [_short(axis.values[k], axis) for k in some[every]],
         )
     axes.set(xlabel=x.name, ylabel=y.name)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
+
+
+def _short(value: float, axis: Axis) -> str:
+    """The value with no more digits than the axis needs."""
+    digits = max(0, 2 - math.ceil(math.log10(axis.values[-1] - axis.values[0])))
+    return f"{round(value, digits) + 0.0:g}".replace("-", "−")

@@ -62,8 +62,8 @@ def scrolled(page):
 
 
 def on_plane(i, j):
-    """The centre of a cell as a part of the drawing, whose plane is 224 of 280 x 272 pixels."""
-    return (46 + 224 * (i + 0.5) / 11) / 280, (10 + 224 * (1 - (j + 0.5) / 11)) / 272
+    """The centre of a cell as a part of the drawing, whose plane is 224 of 280 x 262 pixels."""
+    return (46 + 224 * (i + 0.5) / 11) / 280, 224 * (1 - (j + 0.5) / 11) / 262
 
 
 def test_the_cross_follows_mouse_finger_and_keys_and_the_document_stays(notebook, pad):
