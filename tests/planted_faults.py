@@ -45,8 +45,12 @@ DIGIT_VAE = "course_lib/models/digit_vae.py"
 DIGIT_PLANE = "course_lib/recipes/digit_vae.py"
 CHAPTER0 = "course_lib/recipes/chapter0.py"
 REDRAWING = "course_lib/recipes/classifier.py"
+CROSSING = "course_lib/recipes/svg.py"
+EXAM = "course_lib/recipes/svg_exam.py"
 
 CHECKS = "course_lib/checks/chapter1"  # and the rest of the file's name
+
+FED_TO_POSTERIOR = "posterior, h, skips = self._infer(video if fed is None else fed, context)"
 
 # test files: rows of (file, original text, faulty text)
 FAULTS = {
@@ -245,7 +249,7 @@ FAULTS = {
         (RUN, "            continue\n", "            break\n"),
         (RUN, "        check_equal(manifest[", "        (manifest["),
         (RUN, "if leader and losses and", "if False and"),
-        (PUBLISH, "tensors = state.ema.model.state_dict()", "tensors = state.model.state_dict()"),
+        (PUBLISH, "_half(state.ema.model.state_dict())", "_half(state.model.state_dict())"),
         (PUBLISH, "if recipe.higher_is_better", "if not recipe.higher_is_better"),
         (RECIPE, "        self.check_manifest(manifest, self.path, model)\n", ""),
         (TRAIN, "if _agreed(stop, fabric):", "if False:"),
@@ -274,6 +278,10 @@ FAULTS = {
         (CONVLSTM, "        new_states.append(state)", "        new_states.append((x, x))"),
     ],
     "tests/test_gaussian.py": [
+        (GAUSSIAN, "self.logits.log_softmax(-1) + each", "self.logits + each"),
+        (GAUSSIAN, "self.components[index])", "self.components)"),
+        (GAUSSIAN, "drawn.take_along_dim(chosen, -2).squeeze(-2)", "drawn[..., 0, :]"),
+        (GAUSSIAN, "weights.flatten(0, -2), 1, generator=generator", "weights.flatten(0, -2), 1"),
         (GAUSSIAN, "(0.5 * self.logvar).exp()", "self.logvar.exp()"),
         (GAUSSIAN, "(0.5 * self.logvar).exp()", "self.logvar"),
         (GAUSSIAN, "self.sigma * eps.to(self.mean.device)", "eps.to(self.mean.device)"),
@@ -352,6 +360,9 @@ FAULTS = {
         (CHAPTER0, ', batch["future"])\n', ', 0 * batch["future"])\n'),
     ],
     "tests/test_svg.py": [
+        (SVG, "self.posterior.log_prob(self.z) - self", "self.posterior.log_prob(self.z) + self"),
+        (SVG, "h, _ = self._encode(fed, context)", "pass"),
+        (SVG, "posterior, h, skips = self._infer(video, context)", FED_TO_POSTERIOR),
         (DCGAN, "2 ** (len(self.channels) - 1)", "2 ** len(self.channels)"),
         (DCGAN, "stride = 2 if level else p", "stride = 2"),
         (
@@ -377,7 +388,7 @@ FAULTS = {
         (SVG, "[:, context - 1] for s", "[:, context - 2] for s"),
         (SVG, "posterior.sigma * eps", "posterior.sigma**2 * eps"),
         (SVG, "posterior.sigma * eps", "posterior.sigma * eps.abs()"),
-        (SVG, "self.posterior(h)[0], context)", "self.posterior(h.roll(1, 1))[0], context)"),
+        (SVG, "self.posterior(h)[0][", "self.posterior(h.roll(1, 1))[0]["),
         (SVG, "self.prior(h[:, :-1])[0]", "self.prior(h[:, 1:])[0]"),
         (SVG, "self.predictor(h[:, :-1], F.pad", "self.predictor(h[:, 1:], F.pad"),
         (SVG, "(0, 0, context - 1, 0)", "(0, 0, 0, context - 1)"),
@@ -399,10 +410,14 @@ FAULTS = {
         (SVG, "state.prior.sample(generator=generator)", "state.prior.mean"),
         (SVG, "self.predictor(h[:, :-1], no_latent)", "self.predictor(h[:, 1:], no_latent)"),
         (SVG, "if h.shape[1] > 1:", "if h.shape[1] > 2:"),
-        (SVG, "DiagonalGaussian(prior.mean[:, -1]", "DiagonalGaussian(prior.mean[:, 0]"),
-        (SVG, "chunk(2, -1))", "chunk(2, -1)[::-1])"),
+        (SVG, "prior[:, -1], predictor_state", "prior[:, 0], predictor_state"),
+        (
+            SVG,
+            "(*self.to_gaussian(out).chunk(2, -1))",
+            "(*self.to_gaussian(out).chunk(2, -1)[::-1])",
+        ),
         (SVG, "prior = DiagonalGaussian.standard(posterior.mean)", "prior = posterior"),
-        (SVG, 'if config.prior == "learned" else', "if config.prior else"),
+        (SVG, '{"learned": GaussianLSTM', '{"fixed": GaussianLSTM, "learned": GaussianLSTM'),
         (SVG, "h = self.encoder(frame)[0][:, None]", "h = g"),
         (SVG, "    predictor_layers=2,\n", ""),
         (SVG, "    residual=False,\n", ""),
@@ -437,6 +452,21 @@ FAULTS = {
             "self.num_frames, *each, dtype=torch.float64",
         ),
         (MOVING, "torch.rand(*each, 1, dtype", "torch.rand(batch, 1, 1, dtype"),
+    ],
+    "tests/test_svg_recipes.py": [
+        (CROSSING, "step / config.steps - 0.2) / 0.4", "step / config.steps - 0.2) / 0.6"),
+        (CROSSING, "posterior.mean + posterior.sigma * eps", "posterior.mean"),
+        (CROSSING, "video, TWICE.context, eps, fed)", "video, TWICE.context, eps)"),
+        (CROSSING, "mean((2, 3, 4)).sum(1)", "mean((2, 3, 4)).mean(1)"),
+        (CROSSING, "kl = passed.kl().sum(1).mean()", "kl = passed.kl().mean()"),
+        (EXAM, 'TWICE.tau1(0) if event == "turn"', 'TWICE.tau2(0) if event == "turn"'),
+        (EXAM, "(self.news > 0)", "(self.news >= 0)"),
+        (EXAM, "possible.filter(after[:first])", "possible.filter(after[: first - 3])"),
+        (EXAM, "idle = ~(turn | back)", "idle = ~turn"),
+        (EXAM, "centred = x - x.mean()", "centred = x"),
+        (EXAM, "& (futures.probs > 0)).any()", ").any()"),
+        (EXAM, "if t == step:", "if t >= step:"),
+        (EXAM, "before[t].expand_as(offsets) if t < step", "before[t].expand_as(offsets) if False"),
     ],
     "tests/test_digit_vae.py": [
         (DIGIT_VAE, "posterior.sigma * eps", "posterior.logvar * eps"),
