@@ -545,6 +545,26 @@ FAULTS = {
         (f"{CHECKS}.py", ".clamp(min=0).sum(1).mean()\n\n\nV", ".abs().sum(1).mean()\n\n\nV"),
         (f"{CHECKS}.py", "torch.eye(3), torch.full((3, 3), 1 / 3)", "torch.eye(3), torch.eye(3)"),
     ],
+    "tests/test_latent_pad.py": [
+        ("course_lib/widgets/latent_pad.py", "(self._y, self._x)", "(self._x, self._y)"),
+        ("course_lib/widgets/latent_pad.py", "if len(set(labels)) != 2:", "if False:"),
+        (
+            "course_lib/widgets/latent_pad.py",
+            "drawn = self._drawn | self._draw_on",
+            "drawn = self._draw_on",
+        ),
+        ("course_lib/widgets/latent_pad.py", "frames[:, :, -1]", "frames[:, :, 0]"),
+        ("course_lib/widgets/latent_pad.py", "if not 0 <= k < len(names)]", "if k >= len(names)]"),
+        ("course_lib/widgets/pad_picture.py", "half = np.diff(x) / 2", "half = np.diff(x)"),
+        ("course_lib/widgets/pad_picture.py", "for j in up[::-1]]", "for j in up]"),
+        ("course_lib/widgets/pad_picture.py", "(np.diff(x) <= 0).any()", "(np.diff(x) < 0).any()"),
+    ],
+    "tests/test_svg_diagram.py": [
+        ("course_lib/widgets/svg_diagram.py", ".format(t=t, p=t - 1)", ".format(t=t + 1, p=t)"),
+        ("course_lib/widgets/svg_diagram.py", 'training=mode == "training"', "training=True"),
+        ("course_lib/widgets/svg_sketch.py", "drawn = t + (self.stage >= 3)", "drawn = t + 1"),
+        ("course_lib/widgets/svg_sketch.py", "return self.stage in (begins, 5)", "return False"),
+    ],
 }
 
 

@@ -11,7 +11,8 @@ Departures. Inside the context z = 0 and nothing is predicted; the code draws z 
 there, in testing too, and counts the loss. The skips are those of the last context frame, as the
 paper says; the code takes the one before it (edenton/svg, issue 1). The posterior reads the first
 frame too, as the paper writes; the code begins with the second. BatchNorm sees all frames of the
-batch together, not one time step. Weights begin as torch draws them, not as N(0, .02).
+batch together, not one time step. Weights begin as torch draws them, not as N(0, .02). A mixture
+prior is ours.
 """
 
 from dataclasses import dataclass, field

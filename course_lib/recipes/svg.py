@@ -1,14 +1,15 @@
 """Chapter 1: SVG at the crossroads, where its latent must act never, once or twice.
 
 Source: Denton & Fergus 2018 (arXiv 1802.07687). The loss is theirs, mean squared error + beta KL of
-every predicted frame, added over the frames. Departure: beta rises during the training; from the
-beginning at its final value, z is never taken up (the chapter shows it).
+every predicted frame, added over the frames. Departures: beta rises during the training, so that z
+is taken up; and for its last part the long trainings feed the model its own frames, because errors
+of a copy of a copy add up (teacher forcing never shows them). The short ones keep to the paper.
 
-Every figure is measured on held-out digits:
+Measured on held-out digits, as the metrics of every recipe here:
 
-    valid, forbidden, total_variation   samples from the prior, as course_lib/evaluation/futures.py
-    valid_reconstructions               the same clips from the posterior's latents
-    kl_event, kl_idle, ...              nats, while the true frames are fed
+    valid, forbidden, total_variation   samples from the prior, see course_lib/evaluation/futures.py
+    valid_reconstructions, distortion   clips from the posterior's latents
+    kl_turn, kl_return, kl_idle, rate   nats, while the true frames are fed
 """
 
 import math
