@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from test_player import frame_on_screen, noise
 
-from course_lib.widgets.latent_pad import LatentPad
+from course_lib.widgets.latent_pad import Frames, LatentPad
 from course_lib.widgets.side_by_side import SideBySide
 
 XS, YS = [-2.0, -0.5, 0.0, 1.0], [-1.0, 0.0, 3.0]
@@ -18,7 +18,7 @@ DOTS = np.array([[0.5, -0.25], [-1.0, 2.0], [9.0, 9.0]])
 NAMES = ("left", "straight", "right")
 
 
-def make(frames=CLIPS, **options):
+def make(frames: Frames = CLIPS, **options):
     return LatentPad(frames, XS, YS, **options)
 
 
@@ -192,7 +192,7 @@ def test_a_plane_of_digits_is_small_enough_for_a_page():
     points = np.random.default_rng(0).normal(size=(500, 2))
     pad = LatentPad(ink, places, places, points=points)
     assert pad.num_bytes < 60_000
-    assert len(pad._repr_mimebundle_()[0]["image/png"]) < 250_000
+    assert len(picture_of(pad)[1]["image/png"]) < 160_000  # base64 of 120 kB
 
 
 def test_the_picture_is_opaque_and_holds_the_map_and_the_frames():

@@ -73,7 +73,7 @@ def test_the_future_is_hidden_in_testing_until_it_is_drawn(stage, hidden):
         _picture("testing", clip, CONTEXT, 3, stage, event=False).pixels(160)
         for clip in (first, second)
     ]
-    assert np.array_equal(*pictures) == hidden
+    assert np.array_equal(pictures[0], pictures[1]) == hidden
 
 
 def test_the_still_diagram_lights_every_box_and_has_words():

@@ -1,6 +1,7 @@
 """The drawing behind svg_diagram.py: frames, networks, arrows and curves of one step of SVG."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,7 +27,7 @@ class Sketch:
         return self.stage in (begins, 5)
 
     def text(
-        self, x: float | int, y: float | int, words: str, color: str = INK, **options: object
+        self, x: float | int, y: float | int, words: str, color: str = INK, **options: Any
     ) -> None:
         """Words on white paper, so that no line runs through them."""
         paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
