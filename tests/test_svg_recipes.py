@@ -138,6 +138,11 @@ def test_a_true_future_is_one_and_the_empty_road_is_not(exam):
     assert shows_a_future(exam.truth, exam).all()
     empty = torch.stack([f.background.expand_as(f.clips[0]) for f in exam.futures])
     assert not shows_a_future(empty, exam).any()
+    least_likely = torch.stack([f.clips[f.probs.argmin()] for f in exam.futures])
+    possible = torch.tensor([bool(f.probs.min() > 0) for f in exam.futures])
+    assert torch.equal(shows_a_future(least_likely, exam), possible)
+    assert possible.any()
+    assert not possible.all()
 
 
 def test_a_reconstruction_runs_on_its_own_frames_with_the_posteriors_latents(model, exam):
@@ -183,6 +188,17 @@ def test_a_pad_varies_one_latent_and_knows_where_the_prior_puts_its_draws(model)
     assert (pad.xs[4] - pad.xs[2]).item() == pytest.approx(
         3 * pad.draws[:, 0].std().item(), rel=1e-4
     )
+    state = model.observe(futures.context[None])
+    happened = torch.cat([futures.context, futures.clips[1]])[None]
+    told = model.infer(happened, TWICE.context).mean
+    for step in range(TWICE.horizon):
+        z = told[:, step] if step < 2 else state.prior.mean
+        if step == 2:
+            z = torch.tensor([[pad.ys[4], pad.xs[0]]])  # the plane is (1, 0)
+        with torch.no_grad():
+            frame, state = model.step(z, state)
+        expected = pad.clips[4, 0, TWICE.context + step]
+        assert torch.allclose(frame[0], expected, atol=1e-4), step
     shares = pad.shares(len(futures))
     nearest = [
         pad.regions[(pad.ys - y).abs().argmin(), (pad.xs - x).abs().argmin()].item()

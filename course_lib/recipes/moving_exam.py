@@ -8,7 +8,7 @@ to see what each score notices: every z drawn with another multiple of the prior
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -51,8 +51,8 @@ class MovingExam:
 
     def first(self, num_clips: int) -> "MovingExam":
         """The exam with fewer clips."""
-        few = (values[:num_clips] for values in (self.context, self.future, self.news))
-        return MovingExam(*few, self.mean_image)
+        few = {name: getattr(self, name)[:num_clips] for name in ("context", "future", "news")}
+        return replace(self, **few)
 
 
 @cache

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import UInt8
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from course_lib import paths
 from course_lib.data.crossroads import CUES, TWICE
@@ -83,9 +83,9 @@ def objectives(model: SVG, config: SVGTraining) -> list[Objective]:
 
 
 def svg_loss(
-    config: SVGTraining, model: nn.Module, batch: Batch, step: int
+    config: SVGTraining, model: Any, batch: Batch, step: int
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
-    """Over all frames after the context; the KL beside it, nats per clip."""
+    """Of an `SVG`, over all frames after the context; beside it the KL, nats per clip."""
     video, eps, fed = batch["video"], batch["eps"], None
     if step >= config.own_frames_from * config.steps:
         with torch.no_grad():
