@@ -1093,7 +1093,7 @@ LatentPad(
 hundreds = {}
 for digit, future in cases.items():
     with torch.no_grad():
-        nets, states = check.nets_of(svg, future.context.expand(100, -1, -1, -1, -1))
+        nets, states = nets_of(svg, future.context.expand(100, -1, -1, -1, -1))
         hundreds[digit] = future_verdict.function(
             nets,
             future.context[-1].expand(100, -1, -1, -1),
