@@ -48,6 +48,7 @@ REDRAWING = "course_lib/recipes/classifier.py"
 CROSSING = "course_lib/recipes/svg.py"
 EXAM = "course_lib/recipes/svg_exam.py"
 
+PROPERTIES = "course_lib/checks/properties.py"
 CHECKS = "course_lib/checks/chapter1"  # and the rest of the file's name
 
 FED_TO_POSTERIOR = "posterior, h, skips = self._infer(video if fed is None else fed, context)"
@@ -526,9 +527,9 @@ FAULTS = {
             "if",
         ),
         (f"{CHECKS}_gaussian.py", "    if torch.equal(first, second):\n", "    if True:\n"),
-        (f"{CHECKS}_gaussian.py", "torch.allclose(slope, expected, atol=1e-5)", "slope.any()"),
-        (f"{CHECKS}_gaussian.py", "torch.allclose(slope, expected, atol=1e-5)", "True"),
-        (f"{CHECKS}_gaussian.py", "sigma_slope = 0.5 *", "sigma_slope ="),
+        (PROPERTIES, "if not close(slope, right):", "if not slope.any():"),
+        (PROPERTIES, "if not close(slope, right):", "if False:"),
+        (PROPERTIES, "in (truth, candidate))", "in (candidate, candidate))"),
         (f"{CHECKS}_gaussian.py", "kl_divergence(q, Normal(", "2 * kl_divergence(q, Normal("),
         (
             f"{CHECKS}_elbo.py",

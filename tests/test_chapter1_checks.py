@@ -4,11 +4,18 @@ import math
 
 import pytest
 import torch
+from checked import (
+    BROKEN,
+    assert_gets_the_message,
+    assert_library_answers_for_an_empty_stub,
+    assert_passes_whatever_is_drawn,
+    assert_reported_and_never_used,
+)
 from torch.distributions import Independent, Normal, kl_divergence
 
 from course_lib.checks import chapter1 as check
 from course_lib.checks import chapter1_nets as library
-from course_lib.checks.report import fresh_generator
+from course_lib.checks.properties import fresh_generator
 from course_lib.models.dcgan import DCGANConfig
 from course_lib.models.svg import SVG, SVGConfig
 
@@ -16,10 +23,6 @@ from course_lib.models.svg import SVG, SVGConfig
 @pytest.fixture(autouse=True)
 def reader(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_HOME", str(tmp_path))
-
-
-def hints(verdict):
-    return [finding.fault.hint for finding in verdict.findings if finding.fault]
 
 
 # Reparameterisation.
@@ -426,63 +429,29 @@ WRONG = {
     check.svg_step: STEPS,
     check.sample_future: SAMPLES,
 }
-NUM_ARGUMENTS = {
-    check.reparameterise: 3,
-    check.kl: 4,
-    check.elbo: 5,
-    check.total_variation: 2,
-    check.svg_step: 5,
-    check.sample_future: 5,
-}
 
 
 @pytest.mark.parametrize(("checker", "answer"), RIGHT)
-def test_right_answers_pass_whatever_is_drawn(checker, answer):
-    for _ in range(3):
-        verdict = checker(answer)
-        assert verdict.passed, repr(verdict)
-        assert verdict.function is answer
+def test_right_answers_pass_and_leave_the_global_random_numbers_alone(checker, answer):
+    assert_passes_whatever_is_drawn(checker, answer)
 
 
 @pytest.mark.parametrize(
     ("checker", "message"), [(checker, text) for checker, table in WRONG.items() for text in table]
 )
 def test_a_wrong_answer_gets_the_message_meant_for_it(checker, message):
-    verdict = checker(WRONG[checker][message])
-    assert not verdict.passed
-    assert any(message in hint for hint in hints(verdict)), repr(verdict)
+    assert_gets_the_message(checker, WRONG[checker][message], message)
 
 
 @pytest.mark.parametrize("checker", WRONG)
 def test_the_library_answers_for_an_empty_stub_and_passes_itself(checker):
-    def stub(*inputs):
-        raise NotImplementedError
-
-    verdict = checker(stub)
-    assert not verdict.attempted
-    assert "Not attempted yet" in verdict.headline
-    assert checker(verdict.function).passed
+    assert_library_answers_for_an_empty_stub(checker)
 
 
 @pytest.mark.parametrize("checker", WRONG)
-@pytest.mark.parametrize(
-    "broken",
-    [lambda *inputs: None, lambda *inputs: 1 / 0, lambda: 0, lambda *inputs: ("x", "y", "z")],
-    ids=["returns nothing", "divides by zero", "takes nothing", "returns words"],
-)
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_a_function_that_cannot_run_is_reported_and_never_used(checker, broken):
-    verdict = checker(broken)
-    assert verdict.attempted
-    assert not verdict.passed
-    assert verdict.function is not broken
-    assert "fail" in repr(verdict)
-
-
-@pytest.mark.parametrize(("checker", "answer"), RIGHT)
-def test_checking_leaves_the_global_random_numbers_alone(checker, answer):
-    before = torch.random.get_rng_state()
-    checker(answer)
-    assert torch.equal(torch.random.get_rng_state(), before)
+    assert_reported_and_never_used(checker, broken)
 
 
 def test_an_answer_that_pools_passes_nothing_but_the_distances_ends():

@@ -8,16 +8,14 @@ import math
 import torch
 from torch import Tensor
 
-from course_lib.checks.report import (
-    Fault,
-    Verdict,
+from course_lib.checks.properties import (
     agrees,
     describe,
-    examine,
     fresh_generator,
     returns,
     spares_its_arguments,
 )
+from course_lib.checks.report import Fault, Verdict, examine
 from course_lib.evaluation import frames
 
 FUTURES = ("futures", "probs")

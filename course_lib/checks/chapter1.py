@@ -11,15 +11,14 @@ from course_lib.checks.chapter1_gaussian import kl, reparameterise
 from course_lib.checks.chapter1_nets import Nets, nets_of
 from course_lib.checks.chapter1_sampling import sample_future
 from course_lib.checks.chapter1_svg import svg_step
-from course_lib.checks.report import (
+from course_lib.checks.properties import (
     Draw,
-    Verdict,
     agrees,
-    examine,
     fresh_generator,
     returns,
     spares_its_arguments,
 )
+from course_lib.checks.report import Verdict, examine
 
 __all__ = [
     "Nets",

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from course_lib.checks.chapter1_nets import GaussianNet, Nets, States
-from course_lib.checks.report import Fault, close, fresh_generator
+from course_lib.checks.properties import close, fresh_generator
+from course_lib.checks.report import Fault
 
 SIZE, DIM, LATENT = 4, 6, 2  # of a frame, of features and states, of z
 NAMES = ("posterior", "prior", "predictor")

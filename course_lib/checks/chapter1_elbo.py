@@ -6,16 +6,14 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
-from course_lib.checks.report import (
+from course_lib.checks.properties import (
     Draw,
-    Fault,
-    Verdict,
     agrees,
-    examine,
     fresh_generator,
     returns,
     spares_its_arguments,
 )
+from course_lib.checks.report import Fault, Verdict, examine
 from course_lib.methods import vae
 from course_lib.nn.gaussian import DiagonalGaussian
 

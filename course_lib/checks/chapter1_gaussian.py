@@ -6,18 +6,16 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from course_lib.checks.report import (
+from course_lib.checks.properties import (
     Draw,
-    Fault,
-    Verdict,
     agrees,
-    describe,
-    examine,
     fresh_generator,
     numbers,
+    passes_gradients,
     returns,
     spares_its_arguments,
 )
+from course_lib.checks.report import Fault, Verdict, examine
 from course_lib.nn import gaussian
 from course_lib.nn.gaussian import DiagonalGaussian
 
@@ -43,7 +41,9 @@ def reparameterise(function) -> Verdict:
                 DRAW_MISTAKES,
                 "Half of logvar is the log of sigma: z = mean + exp(logvar / 2) * eps.",
             ),
-            "lets gradients through to mean and logvar": _lets_gradients_through,
+            "lets gradients through to mean and logvar": passes_gradients(
+                _draw_from, _draw_gaussian(2, 3), DRAW, ("mean", "logvar")
+            ),
             "leaves its arguments unchanged": spares_its_arguments(large, DRAW),
         },
     )
@@ -95,30 +95,6 @@ def _uses_the_given_noise(function) -> Fault | None:
         observed=f"then {numbers(second)}",
         hint="You drew noise of your own. All the noise is in the eps that is given.",
     )
-
-
-def _lets_gradients_through(function) -> Fault | None:
-    inputs = _draw_gaussian(2, 3)()
-    mean, logvar, eps = (value.clone() for value in inputs)
-    leaves = {"mean": mean.requires_grad_(), "logvar": logvar.requires_grad_()}
-    z = function(mean, logvar, eps)
-    reached = [None, None]
-    if z.requires_grad:
-        reached = torch.autograd.grad(z.sum(), list(leaves.values()), allow_unused=True)
-    sigma_slope = 0.5 * (_draw_from(*inputs) - inputs[0])  # d sigma / d logvar is sigma / 2
-    for (name, leaf), slope, expected in zip(
-        leaves.items(), reached, (torch.ones(2, 3), sigma_slope.float()), strict=True
-    ):
-        slope = torch.zeros_like(leaf) if slope is None else slope
-        if not torch.allclose(slope, expected, atol=1e-5):
-            return Fault(
-                given=describe(inputs, DRAW),
-                expected=f"the derivative of z with respect to `{name}` is {numbers(expected)}",
-                observed=numbers(slope),
-                hint=f"The gradient of `{name}` is cut or wrong. `detach`, `no_grad`, `.data`, "
-                "`torch.tensor(...)` and `torch.normal` cut it.",
-            )
-    return None
 
 
 PAIR = ("q_mean", "q_logvar", "p_mean", "p_logvar")

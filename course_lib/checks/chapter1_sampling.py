@@ -12,7 +12,8 @@ from torch import Tensor
 
 from course_lib.checks import chapter1_nets as library
 from course_lib.checks.chapter1_drawn import LATENT, SIZE, Step, draw_step, spares_the_states
-from course_lib.checks.report import Fault, Verdict, close, examine, numbers
+from course_lib.checks.properties import close, numbers
+from course_lib.checks.report import Fault, Verdict, examine
 
 HORIZON = 4
 MANY = 2000  # clips: a mean over them is known to .022, so .15 is seven standard errors

@@ -10,7 +10,8 @@ from torch import Tensor
 from course_lib.checks import chapter1_nets as library
 from course_lib.checks.chapter1_drawn import NAMES, SIZE, Step, draw_step, spares_the_states
 from course_lib.checks.chapter1_nets import States
-from course_lib.checks.report import Fault, Verdict, close, examine, numbers
+from course_lib.checks.properties import close, numbers
+from course_lib.checks.report import Fault, Verdict, examine
 
 Outcome = tuple[Tensor, Tensor, States]  # of svg_step
 

@@ -1,20 +1,16 @@
-"""What every exercise checker shares: properties, the verdict, and the panel that shows it.
+"""What every exercise checker shares: the verdict, and the panel that shows it.
 
 A checker asks several properties of the reader's function. A property is a function that takes
-the candidate and returns None where it holds, or the `Fault` of the smallest input that breaks it.
+the candidate and returns None where it holds, or the `Fault` of the smallest input that breaks it;
+`properties.py` has those that many exercises ask.
 A checker never raises, so a notebook with empty stubs runs from top to bottom.
 """
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from course_lib import progress
-
-Draw = Callable[[], tuple[Tensor, ...]]  # fresh random arguments at every call
 
 
 @dataclass(frozen=True)
@@ -26,6 +22,9 @@ class Fault:
     observed: str
     hint: str
     raised: bool = False
+
+
+Property = Callable[[Callable], Fault | None]
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def examine(
     exercise: str,
     candidate: Callable,
     library: Callable,
-    properties: Mapping[str, Callable[[Callable], Fault | None]],
+    properties: Mapping[str, Property],
 ) -> Verdict:
     """Ask each property of the candidate, record the result, and give the verdict.
 
@@ -120,116 +119,7 @@ def examine(
     return verdict
 
 
-def returns(
-    draw: Draw, shape: tuple[int, ...], names: tuple[str, ...], hint: str
-) -> Callable[[Callable], Fault | None]:
-    """The property to ask first: the candidate runs and gives a float tensor of this shape."""
-
-    def check(candidate: Callable) -> Fault | None:
-        inputs = draw()
-        result = candidate(*inputs)
-        observed = repr(result)
-        if isinstance(result, Tensor):
-            if result.shape == shape and result.is_floating_point():
-                return None
-            observed = f"a {result.dtype} tensor of shape {tuple(result.shape)}"
-        given = describe(inputs, names)
-        return Fault(given, f"a torch.float32 tensor of shape {shape}", observed, hint)
-
-    return check
-
-
-def agrees(
-    truth: Callable[..., Tensor],
-    draws: Sequence[Draw],
-    names: tuple[str, ...],
-    mistakes: Mapping[str, Callable[..., Tensor]],
-    otherwise: str,
-) -> Callable[[Callable], Fault | None]:
-    """The property that the candidate equals `truth` on fresh draws, the smallest first.
-
-    Where it does not, the hint is the message of the mistake (message -> a function that makes
-    it) whose result on the last and largest draw is the candidate's, else `otherwise`.
-    """
-
-    def check(candidate: Callable) -> Fault | None:
-        for draw in draws:
-            inputs = draw()
-            result, expected = candidate(*_copies(inputs)), truth(*inputs)
-            if not close(result, expected):
-                break
-        else:
-            return None
-        large = draws[-1]()
-        outcome = candidate(*_copies(large))
-        made = [text for text, mistake in mistakes.items() if close(outcome, mistake(*large))]
-        return Fault(
-            given=describe(inputs, names),
-            expected=numbers(expected),
-            observed=numbers(result) if isinstance(result, Tensor) else repr(result),
-            hint=made[0] if made else otherwise,
-        )
-
-    return check
-
-
-def spares_its_arguments(draw: Draw, names: tuple[str, ...]) -> Callable[[Callable], Fault | None]:
-    """The property that the candidate does not write into its arguments."""
-
-    def check(candidate: Callable) -> Fault | None:
-        inputs = draw()
-        kept = _copies(inputs)
-        candidate(*inputs)
-        for name, now, before in zip(names, inputs, kept, strict=True):
-            if not torch.equal(now, before):
-                return Fault(
-                    given="any arguments",
-                    expected=f"`{name}` has the same values after the call",
-                    observed="some of them have changed",
-                    hint="`*=` and operations that end in an underscore write into their argument.",
-                )
-        return None
-
-    return check
-
-
-def describe(inputs: tuple[Tensor, ...], names: tuple[str, ...]) -> str:
-    """Arguments as text: the values of small tensors, the shape of large ones."""
-    return ", ".join(
-        f"{name} = {numbers(value)}"
-        if value.numel() <= 4
-        else f"{name} of shape {tuple(value.shape)}"
-        for name, value in zip(names, inputs, strict=True)
-    )
-
-
-def _copies(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(value.clone() for value in inputs)
-
-
-def close(result: object, truth: Tensor) -> bool:
-    """Whether a result is a tensor of the right shape and equal to the truth within 1e-5."""
-    return (
-        isinstance(result, Tensor)
-        and result.shape == truth.shape
-        and torch.allclose(result.double(), truth.double(), atol=1e-5)
-    )
-
-
-def fresh_generator() -> torch.Generator:
-    """A generator with a new seed at every call; the global one is left alone."""
-    generator = torch.Generator()
-    generator.seed()
-    return generator
-
-
-def numbers(values: Tensor) -> str:
-    """The first four values of a tensor as text."""
-    shown = ", ".join(f"{value:.3f}" for value in values.flatten()[:4].tolist())
-    return f"[{shown}{', ...' if values.numel() > 4 else ''}]"
-
-
-def _ask(check: Callable[[Callable], Fault | None], candidate: Callable) -> Fault | None:
+def _ask(check: Property, candidate: Callable) -> Fault | None:
     try:
         return check(candidate)
     except NotImplementedError:

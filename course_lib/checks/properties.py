@@ -1,0 +1,179 @@
+"""The properties that many exercises ask, and how they show the arguments that break them."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from course_lib.checks.report import Fault, Property
+
+Draw = Callable[[], tuple[Tensor, ...]]  # fresh random arguments at every call
+
+
+def returns(draw: Draw, shape: tuple[int, ...], names: tuple[str, ...], hint: str) -> Property:
+    """The property to ask first: the candidate runs and gives a float tensor of this shape."""
+
+    def check(candidate: Callable) -> Fault | None:
+        inputs = draw()
+        result = candidate(*inputs)
+        observed = repr(result)
+        if isinstance(result, Tensor):
+            if result.shape == shape and result.is_floating_point():
+                return None
+            observed = f"a {result.dtype} tensor of shape {tuple(result.shape)}"
+        given = describe(inputs, names)
+        return Fault(given, f"a torch.float32 tensor of shape {shape}", observed, hint)
+
+    return check
+
+
+def returns_pair(
+    draw: Draw, names: tuple[str, ...], hint: str, kinds: tuple[type, ...] = (Tensor,)
+) -> Property:
+    """The property to ask first of a function with two results: each is a single number."""
+
+    def check(candidate: Callable) -> Fault | None:
+        inputs = draw()
+        result = candidate(*inputs)
+        parts = result if isinstance(result, tuple) else ()
+        if [isinstance(x, kinds) and torch.as_tensor(x).ndim == 0 for x in parts] == [True, True]:
+            return None
+        wanted = "tensors of no dimensions" if kinds == (Tensor,) else "numbers"
+        return Fault(describe(inputs, names), f"a tuple of two {wanted}", repr(result), hint)
+
+    return check
+
+
+def part(place: int, check: Property) -> Property:
+    """The same property, asked of one of the numbers that a function returns."""
+    return lambda function: check(lambda *inputs: torch.as_tensor(function(*inputs)[place]))
+
+
+def both(check: Property) -> Property:
+    """The same property, asked of the two numbers that a function returns as one tensor (2,)."""
+    return lambda function: check(
+        lambda *inputs: torch.stack([torch.as_tensor(x).double() for x in function(*inputs)])
+    )
+
+
+def agrees(
+    truth: Callable[..., Tensor],
+    draws: Sequence[Draw],
+    names: tuple[str, ...],
+    mistakes: Mapping[str, Callable[..., Tensor]],
+    otherwise: str,
+) -> Property:
+    """The property that the candidate equals `truth` on fresh draws, the smallest first.
+
+    Where it does not, the hint is the message of the mistake (message -> a function that makes
+    it) whose result on the last and largest draw is the candidate's, else `otherwise`.
+    """
+
+    def check(candidate: Callable) -> Fault | None:
+        for draw in draws:
+            inputs = draw()
+            result, expected = candidate(*_copies(inputs)), truth(*inputs)
+            if not close(result, expected):
+                break
+        else:
+            return None
+        large = draws[-1]()
+        outcome = candidate(*_copies(large))
+        made = [text for text, mistake in mistakes.items() if close(outcome, mistake(*large))]
+        return Fault(
+            given=describe(inputs, names),
+            expected=numbers(expected),
+            observed=numbers(result) if isinstance(result, Tensor) else repr(result),
+            hint=made[0] if made else otherwise,
+        )
+
+    return check
+
+
+def spares_its_arguments(draw: Draw, names: tuple[str, ...]) -> Property:
+    """The property that the candidate does not write into its arguments."""
+
+    def check(candidate: Callable) -> Fault | None:
+        inputs = draw()
+        kept = _copies(inputs)
+        candidate(*inputs)
+        for name, now, before in zip(names, inputs, kept, strict=True):
+            if not torch.equal(now, before):
+                return Fault(
+                    given="any arguments",
+                    expected=f"`{name}` has the same values after the call",
+                    observed="some of them have changed",
+                    hint="`*=` and operations that end in an underscore write into their argument.",
+                )
+        return None
+
+    return check
+
+
+def passes_gradients(
+    truth: Callable[..., Tensor], draw: Draw, names: tuple[str, ...], through: Sequence[str]
+) -> Property:
+    """The property that the sum of the result has the right derivatives by the named arguments."""
+
+    def check(candidate: Callable) -> Fault | None:
+        inputs = draw()
+        places = [names.index(name) for name in through]
+        expected, reached = (_slopes(run, inputs, places) for run in (truth, candidate))
+        for name, slope, right in zip(through, reached, expected, strict=True):
+            if not close(slope, right):
+                return Fault(
+                    given=describe(inputs, names),
+                    expected=f"the derivative of the sum of your result by `{name}` is "
+                    f"{numbers(right)}",
+                    observed=numbers(slope),
+                    hint=f"The gradient of `{name}` is cut or wrong. `detach`, `no_grad`, `.data`, "
+                    "`torch.tensor(...)`, `torch.normal` and comparisons cut it.",
+                )
+        return None
+
+    return check
+
+
+def _slopes(run: Callable, inputs: tuple[Tensor, ...], places: Sequence[int]) -> Sequence[Tensor]:
+    values = list(_copies(inputs))
+    leaves = [values[place].requires_grad_() for place in places]
+    result = run(*values)
+    if not result.requires_grad:
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    return torch.autograd.grad(result.sum(), leaves, materialize_grads=True)
+
+
+def describe(inputs: tuple[Tensor, ...], names: tuple[str, ...]) -> str:
+    """Arguments as text: the values of small tensors, the shape of large ones."""
+    return ", ".join(
+        f"{name} = {numbers(value)}"
+        if value.numel() <= 4
+        else f"{name} of shape {tuple(value.shape)}"
+        for name, value in zip(names, inputs, strict=True)
+    )
+
+
+def _copies(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(value.clone() for value in inputs)
+
+
+def close(result: object, truth: Tensor) -> bool:
+    """Whether a result is a tensor of the right shape and equal to the truth within 1e-5."""
+    return (
+        isinstance(result, Tensor)
+        and result.shape == truth.shape
+        and torch.allclose(result.double(), truth.double(), atol=1e-5)
+    )
+
+
+def fresh_generator() -> torch.Generator:
+    """A generator with a new seed at every call; the global one is left alone."""
+    generator = torch.Generator()
+    generator.seed()
+    return generator
+
+
+def numbers(values: Tensor) -> str:
+    """The first four values of a tensor as text."""
+    shown = ", ".join(f"{value:.3f}" for value in values.flatten()[:4].tolist())
+    return f"[{shown}{', ...' if values.numel() > 4 else ''}]"
