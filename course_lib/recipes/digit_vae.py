@@ -125,13 +125,6 @@ def separation(model: DigitVAE) -> Metric:
     return Metric.of_share(int(same.sum()), len(same))
 
 
-def mean_of(values: Float[Tensor, "N"]) -> Metric:
-    """The mean over independent digits, +- 1.96 standard errors."""
-    values = values.double()
-    mean, half = values.mean().item(), 1.96 * values.std().item() / len(values) ** 0.5
-    return Metric(mean, mean - half, mean + half)
-
-
 def evaluate(model: DigitVAE, config: DigitConfig) -> dict[str, Metric]:
     """What the chapter says about the plane, on held-out digits and random places."""
     generator = torch.Generator().manual_seed(EVALUATION_SEED)
@@ -141,7 +134,7 @@ def evaluate(model: DigitVAE, config: DigitConfig) -> dict[str, Metric]:
     x_hat = decode(model, z)
     places = random_places(model, NUM_DRAWS, variational=bool(config.sigma), generator=generator)
     measured = {
-        "error": mean_of((x_hat - images).square().mean((1, 2, 3))),
+        "error": Metric.of_mean((x_hat - images).square().mean((1, 2, 3))),
         "separation": separation(model),
         "read_random": share_read(decode(model, places)),
         "read_redrawn": share_read(x_hat),
@@ -149,8 +142,8 @@ def evaluate(model: DigitVAE, config: DigitConfig) -> dict[str, Metric]:
     }
     if config.sigma:
         prior = DiagonalGaussian.standard(posterior.mean)
-        measured["kl"] = mean_of(kl_divergence(posterior, prior))
-        measured["elbo"] = mean_of(elbo(x_hat, images, posterior, prior, sigma=config.sigma))
+        measured["kl"] = Metric.of_mean(kl_divergence(posterior, prior))
+        measured["elbo"] = Metric.of_mean(elbo(x_hat, images, posterior, prior, sigma=config.sigma))
     return measured
 
 

@@ -40,7 +40,7 @@ class Step:
 
     step: int  # updates made so far, 1 after the first
     loss: Tensor  # of the first objective, before the update, mean over the whole batch
-    parts: Mapping[str, Tensor]  # what the losses named beside, for curves
+    parts: Mapping[str, Tensor]  # what the losses named beside, and named objectives' own
     learning_rate: float  # of the first optimiser's first group
 
 
@@ -55,6 +55,8 @@ class Objective:
     loss: Loss
     optimizer: Optimizer
     max_grad_norm: float | None = None  # None: gradients are not clipped
+    name: str = ""  # of one of several: its loss and its gradient's norm are reported under it
+    first_step: int = 0  # before it this objective rests
 
 
 @dataclass
@@ -149,7 +151,8 @@ def train_steps(
         # Layers that draw by themselves (dropout) use torch's own generator: lent here, put back.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(step_seed(seed, state.step) ^ (rank + 1))
-            results = [_update(state, each, batch, schedule, fabric) for each in state.objectives]
+            acting = [each for each in state.objectives if state.step >= each.first_step]
+            results = [_update(state, each, batch, schedule, fabric) for each in acting]
         state.step += 1
         state.ema.update(state.model, state.step)
         yield Step(
@@ -184,6 +187,9 @@ def _update(
     gradients = [weight.grad for weight in weights if weight.grad is not None]
     if fabric and fabric.world_size > 1:
         _average([*gradients, *reported.values()], fabric)
+    if objective.name:
+        reported[f"{objective.name}_loss"] = reported[""]
+        reported[f"{objective.name}_gradient"] = nn.utils.get_total_norm(gradients)
     if objective.max_grad_norm is not None:
         nn.utils.clip_grad_norm_(weights, objective.max_grad_norm)
     for group in optimizer.param_groups:

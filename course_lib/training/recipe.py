@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from PIL.Image import Image
-from torch import nn
+from torch import Tensor, nn
 
 from course_lib import paths
 from course_lib.training import checkpoint
@@ -57,6 +57,13 @@ class Metric:
         middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
         half = z / (1 + z**2 / total) * (share * (1 - share) / total + (z / 2 / total) ** 2) ** 0.5
         return cls(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))
+
+    @classmethod
+    def of_mean(cls, values: Tensor) -> Metric:
+        """The mean over independent examples (N,), +- 1.96 standard errors."""
+        values = values.double()
+        mean, half = values.mean().item(), 1.96 * values.std().item() / len(values) ** 0.5
+        return cls(mean, mean - half, mean + half)
 
 
 @dataclass(frozen=True)

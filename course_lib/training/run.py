@@ -67,19 +67,19 @@ def train(
     fabric = fabric or make_fabric(config)
     leader = fabric.is_global_zero
     state, history = _begin(recipe, config, folder, fabric, fresh=fresh)
-    since, losses = time.monotonic(), []
+    since, made = time.monotonic(), []
     for step in recipe.train_steps(state, config, fabric=fabric):
-        losses.append(step.loss)
+        made.append(step)
         if step.step % config.every == 0 or step.step == config.steps:
-            history.append(_row(losses, step.step, history, time.monotonic() - since))
+            history.append(_row(made, history, time.monotonic() - since))
             if leader:
                 _report(recipe, config, state, history[-1], folder)
                 _save(recipe, config, state, history, folder)
-            since, losses = time.monotonic(), []
+            since, made = time.monotonic(), []
         try:
             yield step
         except GeneratorExit:
-            if leader and losses and math.isfinite(float(step.loss)):
+            if leader and made and math.isfinite(float(step.loss)):
                 _save(recipe, config, state, history, folder)
             raise
     if leader:
@@ -119,9 +119,9 @@ def _states(folder: Path) -> list[Path]:
     return sorted(folder.glob("state-*.safetensors"), reverse=True)
 
 
-def _row(losses: list[Tensor], step: int, history: list[dict], seconds: float) -> dict:
-    """A point of the history: the mean loss since the last one, and all seconds so far."""
-    loss = float(torch.stack(losses).mean())
+def _row(made: list[Step], history: list[dict], seconds: float) -> dict:
+    """A point of the history: mean loss and parts since the last one, and all seconds so far."""
+    step, loss = made[-1].step, float(torch.stack([each.loss for each in made]).mean())
     if not math.isfinite(loss):
         last = history[-1]["step"] if history else 0
         raise FloatingPointError(
@@ -129,7 +129,11 @@ def _row(losses: list[Tensor], step: int, history: list[dict], seconds: float) -
             f"steps is stored. A lower learning rate or max_grad_norm may help."
         )
     before = history[-1]["seconds"] if history else 0.0
-    return {"step": step, "loss": loss, "seconds": round(before + seconds, 1)}
+    parts = {
+        name: float(torch.stack([e.parts[name] for e in made if name in e.parts]).mean())
+        for name in {name: None for each in made for name in each.parts}
+    }
+    return {"step": step, "loss": loss, "seconds": round(before + seconds, 1), **parts}
 
 
 def _report(recipe: Recipe, config: Config, state: State, row: dict, folder: Path) -> None:

@@ -1,0 +1,129 @@
+"""Chapter 2: what a video GAN is asked about, on scenes whose masks are known."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from course_lib import paths
+from course_lib.evaluation.masks import Mask, flicker, grow, iou
+from course_lib.interfaces import Video
+from course_lib.models.videogan import Composition, VideoGAN
+from course_lib.recipes.scenes import (
+    EXAM_SEED,
+    EXAMINED,
+    SceneConfig,
+    as_image,
+    detection_rate,
+    detector,
+    find,
+    held_out,
+)
+from course_lib.training.recipe import Metric
+
+THRESHOLD = 0.5  # a pixel is foreground where the mask is above it
+SHOWN_CLIPS, SHOWN_SAMPLES = 4, 6
+ROWS = ("truth", "video", "foreground", "mask", "background")
+
+
+@torch.no_grad()
+def generate(
+    model: VideoGAN, z: Float[Tensor, "N Z"], still: Float[Tensor, "N Z"] | None = None
+) -> Composition:
+    """Clips and their parts on the CPU, a hundred at a time; `still` is the background's z."""
+    device = next(model.parameters()).device
+    stills = z.split(100) if still is None else still.split(100)
+    parts = [
+        model.generate(moving.to(device), resting.to(device))
+        for moving, resting in zip(z.split(100), stills, strict=True)
+    ]
+
+    def joined(name: str) -> Tensor | None:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else torch.cat(values).float().cpu()
+
+    return Composition(**{name: joined(name) for name in vars(parts[0])})
+
+
+@torch.no_grad()
+def codes(model: VideoGAN, video: Video) -> Float[Tensor, "N Z"]:
+    """The mean of the posterior of each clip."""
+    device = next(model.parameters()).device
+    return torch.cat([model.encode(part.to(device)).mean.cpu() for part in video.split(100)])
+
+
+def prior(model: VideoGAN, num: int, seed: int = EXAM_SEED) -> Float[Tensor, "N Z"]:
+    """Codes of samples, N(0, I)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(num, model.config.latent_dim, generator=generator)
+
+
+def masks_of(drawn: Composition) -> Mask:
+    """Where a generator says that its foreground is.
+
+    Raises:
+        ValueError: It has one stream and says nothing.
+    """
+    if drawn.mask is None:
+        raise ValueError("a generator of one stream has no mask; permitted: two streams")
+    return drawn.mask > THRESHOLD
+
+
+def flicker_of(drawn: Composition, known: Mask | None = None) -> Float[Tensor, "N"]:
+    """Flicker outside what the detector finds and what is known to move, grown by a pixel.
+
+    The pixel is for soft edges, which are less than half covered and still change.
+    """
+    found = find(detector(), drawn.video)
+    return flicker(drawn.video, grow(found if known is None else found | known))
+
+
+def evaluate(model: VideoGAN, _config: SceneConfig) -> dict[str, Metric]:
+    """Masks against the truth and the detector, and flicker; see the recipe's docstring."""
+    drawn = generate(model, prior(model, EXAMINED))
+    found = find(detector(), drawn.video)
+    measured = {
+        "detection": detection_rate(found),
+        "flicker_samples": Metric.of_mean(flicker_of(drawn)),
+    }
+    if drawn.mask is not None:
+        measured["iou_samples"] = Metric.of_mean(iou(masks_of(drawn), found))
+    if model.encoder is not None:
+        scenes = held_out("plain")
+        rebuilt = generate(model, codes(model, scenes.video))
+        error = (rebuilt.video - scenes.video).square().mean((1, 2, 3, 4))
+        measured["error"] = Metric.of_mean(error)
+        measured["flicker_reconstruction"] = Metric.of_mean(flicker_of(rebuilt, scenes.mask))
+        if rebuilt.mask is not None:
+            masks = masks_of(rebuilt)
+            measured["iou_reconstruction"] = Metric.of_mean(iou(masks, scenes.mask))
+            measured["iou_chance"] = Metric.of_mean(iou(masks, scenes.mask.roll(1, 0)))
+    return measured
+
+
+def sheet(model: VideoGAN, _config: SceneConfig) -> Image.Image:
+    """Four held-out clips redrawn, then six samples, each as the `ROWS`; grey where none is."""
+    truth = held_out("plain").video[:SHOWN_CLIPS]
+    rows = torch.zeros(SHOWN_CLIPS + SHOWN_SAMPLES, len(ROWS), *truth.shape[1:])
+    rows[:SHOWN_CLIPS, 0] = truth
+    if model.encoder is not None:
+        _fill(rows[:SHOWN_CLIPS], generate(model, codes(model, truth)))
+    _fill(rows[SHOWN_CLIPS:], generate(model, prior(model, SHOWN_SAMPLES)))
+    return as_image(rows.flatten(0, 1))
+
+
+def _fill(rows: Float[Tensor, "N row T 3 S S"], drawn: Composition) -> None:
+    rows[:, 1], rows[:, 2] = drawn.video, drawn.foreground
+    if drawn.mask is not None and drawn.background is not None:
+        rows[:, 3], rows[:, 4] = drawn.mask * 2 - 1, drawn.background[:, None]
+
+
+def read_sheet(name: str) -> UInt8[np.ndarray, "N row T S S 3"]:
+    """What `sheet` drew, as clips in colour; the order of the rows is `ROWS`."""
+    with Image.open(paths.SHEETS / f"{name}.webp") as image:
+        pixels = np.asarray(image.convert("RGB"))
+    count = (SHOWN_CLIPS + SHOWN_SAMPLES) * len(ROWS)
+    side = len(pixels) // count
+    clips = pixels.reshape(count, side, -1, side, 3).swapaxes(1, 2)[:, :, 1:-1, 1:-1]
+    return np.ascontiguousarray(clips).reshape(-1, len(ROWS), *clips.shape[1:])
