@@ -50,6 +50,9 @@ EXAM = "course_lib/recipes/svg_exam.py"
 
 PROPERTIES = "course_lib/checks/properties.py"
 CHECKS = "course_lib/checks/chapter1"  # and the rest of the file's name
+CHECKS2 = "course_lib/checks/chapter2"
+TWO_SUMS = "_cost(real, 1).sum() + _cost(fake, 0).sum()\n\n\ndef"
+NO_GRADIENTS = "passes_gradients(_losses, large, LOGITS, ())"
 
 FED_TO_POSTERIOR = "posterior, h, skips = self._infer(video if fed is None else fed, context)"
 
@@ -545,6 +548,25 @@ FAULTS = {
         (f"{CHECKS}_elbo.py", "if result > evidence", "if result < evidence"),
         (f"{CHECKS}.py", ".clamp(min=0).sum(1).mean()\n\n\nV", ".abs().sum(1).mean()\n\n\nV"),
         (f"{CHECKS}.py", "torch.eye(3), torch.full((3, 3), 1 / 3)", "torch.eye(3), torch.eye(3)"),
+    ],
+    "tests/test_chapter2_checks.py": [
+        (f"{CHECKS2}.py", "_cost(real, 1).mean() + _cost(fake, 0).mean()\n\n\ndef", TWO_SUMS),
+        (f"{CHECKS2}.py", "size = 150 +", "size = 5 +"),
+        (f"{CHECKS2}.py", "passes_gradients(_losses, large, LOGITS, LOGITS)", NO_GRADIENTS),
+        (f"{CHECKS2}_modes.py", "<= limit", "< limit"),
+        (f"{CHECKS2}_modes.py", "count >= minimum for count", "count > minimum for count"),
+        (f"{CHECKS2}_modes.py", "1, 1, 2, 3, 3, 5, 12)", "1, 1, 2, 4, 4, 5, 12)"),
+        (f"{CHECKS2}_modes.py", "[[0.25, 0], [0, -0.25]]", "[[0.2, 0], [0, -0.2]]"),
+        (f"{CHECKS2}_video.py", "torch.lerp(background, frame", "torch.lerp(frame, background"),
+        (f"{CHECKS2}_video.py", "large = _draw_streams(3, 3)", "large = _draw_streams(3, 2)"),
+        (f"{CHECKS2}_video.py", "/ mask.numel()", "/ mask[0].numel()"),
+        (f"{CHECKS2}_flicker.py", "before, after: ~before & ~after", "before, after: ~before"),
+        (f"{CHECKS2}_flicker.py", "torch.arange(5).remainder(2)", "torch.arange(5)"),
+        (f"{CHECKS2}_flicker.py", "torch.where(busy, video, video[:, :1])", "0 * video"),
+        (f"{CHECKS2}_flicker.py", "- light\n", "\n"),
+        (f"{CHECKS2}_iou.py", "empty: float = 1.0", "empty: float = 0.0"),
+        (f"{CHECKS2}_iou.py", "predicted[0], truth[0], predicted[1] = False, False,", "truth[0] ="),
+        (PROPERTIES, "for x in parts] == [True, True]", "for x in parts]"),
     ],
     "tests/test_latent_pad.py": [
         ("course_lib/widgets/latent_pad.py", "(self._y, self._x)", "(self._x, self._y)"),

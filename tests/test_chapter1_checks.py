@@ -1,16 +1,11 @@
 """Every checker of chapter 1 is checked, and its two loops are those of the chapter's model."""
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
-from checked import (
-    BROKEN,
-    assert_gets_the_message,
-    assert_library_answers_for_an_empty_stub,
-    assert_passes_whatever_is_drawn,
-    assert_reported_and_never_used,
-)
+from checked import CheckedChapter
 from torch.distributions import Independent, Normal, kl_divergence
 
 from course_lib.checks import chapter1 as check
@@ -407,51 +402,29 @@ SAMPLES = {
 }
 
 
-RIGHT = [
-    (check.reparameterise, draw),
-    (check.reparameterise, draw_by_root),
-    (check.kl, kl),
-    (check.kl, kl_by_torch),
-    (check.elbo, elbo),
-    (check.elbo, elbo_by_torch),
-    (check.total_variation, total_variation),
-    (check.total_variation, by_overlap),
-    (check.svg_step, step),
-    (check.svg_step, step_backwards),
-    (check.sample_future, sample),
-    (check.sample_future, sample_noise_first),
-]
-WRONG = {
-    check.reparameterise: DRAWS,
-    check.kl: KLS,
-    check.elbo: ELBOS,
-    check.total_variation: VARIATIONS,
-    check.svg_step: STEPS,
-    check.sample_future: SAMPLES,
-}
-
-
-@pytest.mark.parametrize(("checker", "answer"), RIGHT)
-def test_right_answers_pass_and_leave_the_global_random_numbers_alone(checker, answer):
-    assert_passes_whatever_is_drawn(checker, answer)
-
-
-@pytest.mark.parametrize(
-    ("checker", "message"), [(checker, text) for checker, table in WRONG.items() for text in table]
-)
-def test_a_wrong_answer_gets_the_message_meant_for_it(checker, message):
-    assert_gets_the_message(checker, WRONG[checker][message], message)
-
-
-@pytest.mark.parametrize("checker", WRONG)
-def test_the_library_answers_for_an_empty_stub_and_passes_itself(checker):
-    assert_library_answers_for_an_empty_stub(checker)
-
-
-@pytest.mark.parametrize("checker", WRONG)
-@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_a_function_that_cannot_run_is_reported_and_never_used(checker, broken):
-    assert_reported_and_never_used(checker, broken)
+class TestTheCheckers(CheckedChapter):
+    right: ClassVar = [
+        (check.reparameterise, draw),
+        (check.reparameterise, draw_by_root),
+        (check.kl, kl),
+        (check.kl, kl_by_torch),
+        (check.elbo, elbo),
+        (check.elbo, elbo_by_torch),
+        (check.total_variation, total_variation),
+        (check.total_variation, by_overlap),
+        (check.svg_step, step),
+        (check.svg_step, step_backwards),
+        (check.sample_future, sample),
+        (check.sample_future, sample_noise_first),
+    ]
+    wrong: ClassVar = {
+        check.reparameterise: DRAWS,
+        check.kl: KLS,
+        check.elbo: ELBOS,
+        check.total_variation: VARIATIONS,
+        check.svg_step: STEPS,
+        check.sample_future: SAMPLES,
+    }
 
 
 def test_an_answer_that_pools_passes_nothing_but_the_distances_ends():
