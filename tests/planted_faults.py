@@ -40,6 +40,7 @@ SVG = "course_lib/models/svg.py"
 MOVING = "course_lib/data/moving_mnist.py"
 GAUSSIAN = "course_lib/nn/gaussian.py"
 VAE = "course_lib/methods/vae.py"
+GAN = "course_lib/methods/gan.py"
 READER = "course_lib/models/classifier.py"
 DIGIT_VAE = "course_lib/models/digit_vae.py"
 DIGIT_PLANE = "course_lib/recipes/digit_vae.py"
@@ -587,6 +588,18 @@ FAULTS = {
         ("course_lib/widgets/svg_diagram.py", 'training=mode == "training"', "training=True"),
         ("course_lib/widgets/svg_sketch.py", "drawn = t + (self.stage >= 3)", "drawn = t + 1"),
         ("course_lib/widgets/svg_sketch.py", "return self.stage in (begins, 5)", "return False"),
+    ],
+    "tests/test_gan.py": [
+        (GAN, "softplus(-real).mean() + ", "softplus(real).mean() + "),
+        (GAN, "+ F.softplus(fake).mean()  #", "+ F.softplus(fake).sum()  #"),
+        (GAN, "return -F.softplus(fake).mean()", "return F.softplus(fake).mean()"),
+        (GAN, "return F.softplus(-fake).mean()", "return -F.softplus(fake).mean()"),
+        (GAN, "return F.softplus(-fake).mean()", "return -fake.sigmoid().log().mean()"),
+        (GAN, "return p / (p + q)", "return q / (p + q)"),
+        (GAN, "discriminator(real).sum()", "discriminator(real).mean()"),
+        (GAN, "create_graph=True", "create_graph=False"),
+        (GAN, "slope.flatten(1).square().sum(1).mean()", "slope.flatten(1).norm(dim=1).mean()"),
+        (GAN, "return mask.abs().mean()", "return mask.abs().sum(1).mean()"),
     ],
 }
 

@@ -3,7 +3,11 @@ import math
 import pytest
 import torch
 
-from course_lib.evaluation.distributions import frechet_distance, frechet_distance_of_gaussians
+from course_lib.evaluation.distributions import (
+    frechet_distance,
+    frechet_distance_of_gaussians,
+    mode_coverage,
+)
 
 
 def draws(num, dim, seed=0):
@@ -112,3 +116,36 @@ def test_a_matrix_that_is_no_covariance_is_refused():
     for first, second in ((bad, good), (good, bad)):
         with pytest.raises(ValueError, match=r"eigenvalue -0\.5; none may be below 0"):
             frechet_distance_of_gaussians(mean, first, mean, second)
+
+
+MODES = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+
+
+def test_a_mode_is_covered_by_enough_samples_within_the_radius_its_edge_included():
+    beside_first = [[3.0, 4.0], [0.0, -5.0], [4.0, 4.0]]  # at 5, at 5, beyond
+    beside_second = [[10.0, 1.0], [9.0, 0.0], [13.0, 3.0]]  # all three within 5
+    samples = torch.tensor([*beside_first, *beside_second, [50.0, 50.0], [-6.0, 0.0]])
+    assert mode_coverage(samples, MODES, 5.0, 2) == (2, 5 / 8)
+    assert mode_coverage(samples, MODES, 5.0, 3) == (1, 5 / 8)
+    assert mode_coverage(samples, MODES, 4.0, 1) == (1, 2 / 8)
+
+
+def test_samples_that_are_all_good_may_cover_one_mode_alone():
+    assert mode_coverage(torch.zeros(100, 2), MODES, 1.0, 10) == (1, 1.0)
+
+
+def test_a_sample_between_two_modes_counts_for_both_and_once_in_the_share():
+    assert mode_coverage(torch.tensor([[5.0, 0.0]]), MODES, 6.0, 1) == (2, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((torch.zeros(0, 2), MODES, 1.0, 1), "samples has 0 rows"),
+        ((MODES, MODES, 0.0, 1), r"radius is 0\.0 and minimum 1; both must be above 0"),
+        ((MODES, MODES, 1.0, 0), r"radius is 1\.0 and minimum 0; both must be above 0"),
+    ],
+)
+def test_a_coverage_without_samples_or_limits_is_refused(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        mode_coverage(*arguments)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from course_lib.data.toy import GaussianMixture, two_bumps
+from course_lib.data.toy import GaussianMixture, ring, two_bumps
 
 
 def mixture():
@@ -62,12 +62,26 @@ def test_two_bumps_stand_where_they_are_told():
     assert (x[~left] - 3).abs().max() < 0.6
 
 
+def test_the_modes_of_a_ring_are_equally_likely_and_evenly_spaced_on_the_circle():
+    modes = ring(5, radius=3.0, sigma=0.2)
+    x, y = modes.means.T.tolist()
+    turned = [math.degrees(math.atan2(*pair)) % 360 for pair in zip(y, x, strict=True)]
+    assert turned == pytest.approx([0, 72, 144, 216, 288])
+    assert [math.hypot(*pair) for pair in zip(x, y, strict=True)] == pytest.approx([3.0] * 5)
+    assert modes.weights.tolist() == pytest.approx([0.2] * 5)
+    assert modes.sigmas.tolist() == [0.2] * 5
+    assert ring().means.shape == (8, 2)
+
+
 @pytest.mark.parametrize(
     ("call", "named"),
     [
         (lambda: two_bumps(-1.0), r"distance is -1\.0; it must be 0 or above"),
         (lambda: two_bumps(1.0, sigma=0.0), "each must be above 0"),
         (lambda: two_bumps(1.0, left_weight=1.5), r"weights are \[1\.5, -0\.5\]"),
+        (lambda: ring(0), "num_modes is 0; it must be at least 1"),
+        (lambda: ring(radius=0.0), r"radius is 0\.0; it must be above 0"),
+        (lambda: ring(sigma=-1.0), "each must be above 0"),
         (lambda: two_bumps(1.0).sample(0), "num_samples is 0; it must be at least 1"),
     ],
 )

@@ -65,3 +65,21 @@ def two_bumps(distance: float, *, sigma: float = 1.0, left_weight: float = 0.5) 
         means=torch.tensor([[-distance / 2], [distance / 2]], dtype=torch.float64),
         sigmas=torch.tensor([sigma, sigma], dtype=torch.float64),
     )
+
+
+def ring(num_modes: int = 8, *, radius: float = 2.0, sigma: float = 0.15) -> GaussianMixture:
+    """Equally likely bumps at equal angles on a circle around 0, the first one at (radius, 0).
+
+    Raises:
+        ValueError: `num_modes` is below 1, or `radius` or `sigma` is not positive.
+    """
+    if num_modes < 1:
+        raise ValueError(f"num_modes is {num_modes}; it must be at least 1")
+    if not radius > 0:
+        raise ValueError(f"radius is {radius}; it must be above 0")
+    angles = 2 * math.pi * torch.arange(num_modes, dtype=torch.float64) / num_modes
+    return GaussianMixture(
+        weights=torch.full((num_modes,), 1 / num_modes, dtype=torch.float64),
+        means=radius * torch.stack([angles.cos(), angles.sin()], 1),
+        sigmas=torch.full((num_modes,), sigma, dtype=torch.float64),
+    )

@@ -1,7 +1,8 @@
-"""How far one set of features lies from another: the Frechet distance of two fitted Gaussians.
+"""How far one set of points lies from another: the Frechet distance, and modes that are covered.
 
-Source: Dowson and Landau 1982; Heusel et al. 2017 (arXiv 1706.08500). The number is named after
-the network that made the features ("digit-classifier Frechet distance"): FID is Inception's alone.
+Source: Dowson and Landau 1982; Heusel et al. 2017 (arXiv 1706.08500). The Frechet distance is that
+of two fitted Gaussians, and is named after the network that made the features ("digit-classifier
+Frechet distance"): FID is Inception's alone.
 """
 
 import torch
@@ -42,6 +43,26 @@ def frechet_distance_of_gaussians(
     cross = _roots(torch.linalg.eigvalsh(root1 @ cov2 @ root1)).sum()
     distance = (mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * cross
     return max(distance.item(), 0.0)  # equal Gaussians end a rounding error below zero
+
+
+def mode_coverage(
+    samples: Float[Tensor, "N D"], modes: Float[Tensor, "K D"], radius: float, minimum: int
+) -> tuple[int, float]:
+    """The number of modes with at least `minimum` samples within `radius`, and a share.
+
+    The share is that of the samples within `radius` of any mode: it says how good the samples are
+    one by one, the number says what is missing among them.
+
+    Raises:
+        ValueError: there is no sample, or `radius` or `minimum` is not positive.
+    """
+    if not len(samples):
+        raise ValueError("samples has 0 rows; a coverage needs at least 1")
+    if not (radius > 0 and minimum > 0):
+        raise ValueError(f"radius is {radius} and minimum {minimum}; both must be above 0")
+    near = (samples[:, None] - modes).norm(dim=-1) <= radius  # (N, K)
+    num_covered = (near.sum(0) >= minimum).sum().item()
+    return int(num_covered), near.any(1).double().mean().item()
 
 
 def _fit(features: Float[Tensor, "N D"], name: str) -> tuple[Tensor, Tensor]:
