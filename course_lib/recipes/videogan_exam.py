@@ -1,5 +1,7 @@
 """Chapter 2: what a video GAN is asked about, on scenes whose masks are known."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -13,7 +15,6 @@ from course_lib.models.videogan import Composition, VideoGAN
 from course_lib.recipes.scenes import (
     EXAM_SEED,
     EXAMINED,
-    SceneConfig,
     as_image,
     detection_rate,
     detector,
@@ -23,6 +24,7 @@ from course_lib.recipes.scenes import (
 from course_lib.training.recipe import Metric
 
 THRESHOLD = 0.5  # a pixel is foreground where the mask is above it
+MONITORED = 100  # clips and samples at each point of the history
 SHOWN_CLIPS, SHOWN_SAMPLES = 4, 6
 ROWS = ("truth", "video", "foreground", "mask", "background")
 
@@ -79,9 +81,25 @@ def flicker_of(drawn: Composition, known: Mask | None = None) -> Float[Tensor, "
     return flicker(drawn.video, grow(found if known is None else found | known))
 
 
-def evaluate(model: VideoGAN, _config: SceneConfig) -> dict[str, Metric]:
+def evaluate(model: VideoGAN, config: Any) -> dict[str, Metric]:
     """Masks against the truth and the detector, and flicker; see the recipe's docstring."""
-    drawn = generate(model, prior(model, EXAMINED))
+    measured = of_samples(model, EXAMINED)
+    if model.encoder is not None:
+        measured |= of_reconstructions(model, config.preset, EXAMINED)
+    return measured
+
+
+def monitor(model: VideoGAN, config: Any) -> dict[str, float]:
+    """One point of the history."""
+    measured = of_samples(model, MONITORED)
+    if model.encoder is not None:
+        measured |= of_reconstructions(model, config.preset, MONITORED)
+    return {name: metric.value for name, metric in measured.items()}
+
+
+def of_samples(model: VideoGAN, num: int) -> dict[str, Metric]:
+    """What the detector finds in samples."""
+    drawn = generate(model, prior(model, num))
     found = find(detector(), drawn.video)
     measured = {
         "detection": detection_rate(found),
@@ -89,31 +107,42 @@ def evaluate(model: VideoGAN, _config: SceneConfig) -> dict[str, Metric]:
     }
     if drawn.mask is not None:
         measured["iou_samples"] = Metric.of_mean(iou(masks_of(drawn), found))
-    if model.encoder is not None:
-        scenes = held_out("plain")
-        rebuilt = generate(model, codes(model, scenes.video))
-        error = (rebuilt.video - scenes.video).square().mean((1, 2, 3, 4))
-        measured["error"] = Metric.of_mean(error)
-        measured["flicker_reconstruction"] = Metric.of_mean(flicker_of(rebuilt, scenes.mask))
-        if rebuilt.mask is not None:
-            masks = masks_of(rebuilt)
-            measured["iou_reconstruction"] = Metric.of_mean(iou(masks, scenes.mask))
-            measured["iou_chance"] = Metric.of_mean(iou(masks, scenes.mask.roll(1, 0)))
     return measured
 
 
-def sheet(model: VideoGAN, _config: SceneConfig) -> Image.Image:
-    """Four held-out clips redrawn, then six samples, each as the `ROWS`; grey where none is."""
-    truth = held_out("plain").video[:SHOWN_CLIPS]
-    rows = torch.zeros(SHOWN_CLIPS + SHOWN_SAMPLES, len(ROWS), *truth.shape[1:])
-    rows[:SHOWN_CLIPS, 0] = truth
-    if model.encoder is not None:
-        _fill(rows[:SHOWN_CLIPS], generate(model, codes(model, truth)))
-    _fill(rows[SHOWN_CLIPS:], generate(model, prior(model, SHOWN_SAMPLES)))
-    return as_image(rows.flatten(0, 1))
+def of_reconstructions(model: VideoGAN, preset: str, num: int) -> dict[str, Metric]:
+    """Held-out clips redrawn, against what is true of them."""
+    scenes = held_out(preset, num)
+    rebuilt = generate(model, codes(model, scenes.video))
+    measured = {
+        "error": Metric.of_mean((rebuilt.video - scenes.video).square().mean((1, 2, 3, 4))),
+        "flicker_reconstruction": Metric.of_mean(flicker_of(rebuilt, scenes.mask)),
+    }
+    if rebuilt.mask is not None:
+        masks = masks_of(rebuilt)
+        measured["iou_reconstruction"] = Metric.of_mean(iou(masks, scenes.mask))
+        measured["iou_chance"] = Metric.of_mean(iou(masks, scenes.mask.roll(1, 0)))
+    return measured
 
 
-def _fill(rows: Float[Tensor, "N row T 3 S S"], drawn: Composition) -> None:
+def sheet(model: VideoGAN, config: Any) -> Image.Image:
+    """Held-out clips redrawn, then samples; see `parts_sheet`."""
+    truth = held_out(config.preset).video[:SHOWN_CLIPS]
+    rebuilt = generate(model, codes(model, truth)) if model.encoder is not None else None
+    return parts_sheet(truth, rebuilt, generate(model, prior(model, SHOWN_SAMPLES)))
+
+
+def parts_sheet(truth: Video, rebuilt: Composition | None, samples: Composition) -> Image.Image:
+    """Each clip as the `ROWS`, first the held-out ones, then samples; grey where there is none."""
+    rows = torch.zeros(len(truth) + len(samples.video), len(ROWS), *truth.shape[1:])
+    rows[: len(truth), 0] = truth
+    if rebuilt is not None:
+        _fill(rows[: len(truth)], rebuilt)
+    _fill(rows[len(truth) :], samples)
+    return as_image(rows.flatten(0, 1).expand(-1, -1, 3, -1, -1))
+
+
+def _fill(rows: Float[Tensor, "N row T C S S"], drawn: Composition) -> None:
     rows[:, 1], rows[:, 2] = drawn.video, drawn.foreground
     if drawn.mask is not None and drawn.background is not None:
         rows[:, 3], rows[:, 4] = drawn.mask * 2 - 1, drawn.background[:, None]

@@ -1,0 +1,192 @@
+"""Chapter 2: what becomes of the two-stream VAE-GAN when one thing is changed.
+
+Members that start from the main model go on for a few hundred updates; the others begin anew. Each
+ships its results and its sheet. `PURE` is the paper's GAN, warm-started; `SCRATCH` the same without
+a warm start. `ZEROS` is what a public port does at its last commit: its loader never writes the
+frames into the batch.
+"""
+
+from dataclasses import replace
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from course_lib.data.scenes import Scenes
+from course_lib.evaluation.masks import iou
+from course_lib.models.videogan import Composition, VideoGAN, VideoGANConfig
+from course_lib.models.videogan_conditional import ConditionalConfig, ConditionalVideoGAN
+from course_lib.recipes import videogan_crossroads as conditional
+from course_lib.recipes.adversary import GANTraining, flat_then_linear
+from course_lib.recipes.scenes import detection_rate, detector, find, held_out
+from course_lib.recipes.videogan import SMALL, VIDEOGAN, SceneGAN, draw, recipe
+from course_lib.recipes.videogan_exam import EXAMINED, SHOWN_CLIPS, masks_of, parts_sheet
+from course_lib.training.recipe import Metric, Recipe
+
+
+def from_main(config: VideoGANConfig) -> VideoGAN:
+    """The players of the main recipe, to go on from."""
+    model = VideoGAN(config)
+    model.load_state_dict(VIDEOGAN.load().state_dict())
+    return model
+
+
+ONE_STREAM = recipe(
+    "videogan_one_stream",
+    "The same VAE-GAN with one stream of equal size",
+    replace(SMALL, model=replace(SMALL.model, streams=1, foreground_dims=(104, 52, 26))),
+    criterion="error",
+    higher_is_better=False,
+)
+
+LATER = replace(SMALL, steps=400, learning_rate=3e-4, kl_ramp=1, prior_from=0, every=100)
+PENALTIES = {
+    weight: recipe(
+        f"videogan_penalty_{number}",
+        f"The main model, going on with a mask penalty of weight {weight:g}",
+        replace(LATER, mask_weight=weight),
+        build=from_main,
+    )
+    for number, weight in enumerate((0.0, 0.1, 1.0, 10.0))
+}
+
+PURE = recipe(
+    "videogan_pure",
+    "The main model's generator, going on as a pure GAN",
+    replace(
+        LATER, steps=1000, reconstruction=0.0, adversary_from=80, discriminator_rate=4e-4, r1=0.1
+    ),
+    build=from_main,
+    criterion="iou_samples",
+)
+
+ALONE = replace(
+    SMALL, model=replace(SMALL.model, encoder_dims=()), reconstruction=0.0, every=100, steps=1500
+)
+SCRATCH = recipe(
+    "videogan_scratch",
+    "The pure GAN without a warm start",
+    replace(ALONE, discriminator_rate=4e-4, r1=0.1),
+)
+RUNAWAY = recipe(
+    "videogan_runaway",
+    "A pure GAN whose discriminator is fast and not held back",
+    replace(ALONE, steps=300, every=25, discriminator_rate=2e-3, r1=0.0),
+)
+
+
+def draw_zeros(config: SceneGAN, generator: torch.Generator) -> dict[str, Tensor]:
+    """A batch into which nobody wrote the frames."""
+    batch = draw(config, generator)
+    return {**batch, "video": torch.zeros_like(batch["video"])}
+
+
+ZEROS = recipe(
+    "videogan_zeros",
+    "A pure GAN whose batches hold zeros, as in a public port",
+    replace(ALONE, steps=300, every=25, discriminator_rate=4e-4, r1=0.1),
+    draw=draw_zeros,
+)
+KL_AT_ONCE = recipe(
+    "videogan_kl_at_once",
+    "The VAE-GAN with the KL at ten times its weight from the first update on",
+    replace(SMALL, steps=800, every=100, kl=0.1, kl_ramp=1),
+)
+
+
+def draw_clips(config: GANTraining, generator: torch.Generator) -> dict[str, Tensor]:
+    """Plain scenes for a conditional generator, which has no z."""
+    scenes = draw(replace(SMALL, batch_size=config.batch_size), generator)
+    return {"video": scenes["video"], "z": torch.zeros(config.batch_size, 0)}
+
+
+def continued(model: ConditionalVideoGAN, num: int) -> tuple[Scenes, Composition]:
+    """Held-out clips, and what the network makes of their first frames."""
+    scenes = held_out("plain", num)
+    return scenes, model.generate(scenes.video[:, : model.config.context], torch.zeros(num, 0))
+
+
+def evaluate_roles(model: ConditionalVideoGAN, _config: GANTraining) -> dict[str, Metric]:
+    """Where the sprite is: in the clip, in the still background; and the first frame's mask."""
+    scenes, drawn = continued(model, EXAMINED)
+    if drawn.background is None:
+        raise ValueError("a generator of one stream has no background; permitted: two streams")
+    return {
+        "detection": detection_rate(find(detector(), drawn.video)),
+        "detection_background": detection_rate(find(detector(), drawn.background[:, None])),
+        "iou_first": Metric.of_mean(iou(masks_of(drawn)[:, :1], scenes.mask[:, :1])),
+        "iou": Metric.of_mean(iou(masks_of(drawn), scenes.mask)),
+    }
+
+
+def roles_sheet(model: ConditionalVideoGAN, _config: GANTraining) -> Image.Image:
+    """Held-out clips, continued, in the layout of all sheets of the chapter."""
+    scenes, drawn = continued(model, SHOWN_CLIPS)
+    return parts_sheet(scenes.video, drawn, drawn)
+
+
+def conditional_recipe(name: str, sentence: str, small: GANTraining) -> Recipe:
+    """A conditional VideoGAN on scenes."""
+    return Recipe(
+        name=name,
+        sentence=sentence,
+        data="plain scenes",
+        small=small,
+        full=replace(small, steps=10 * small.steps, batch_size=64),
+        build=ConditionalVideoGAN,
+        objectives=conditional.players,
+        draw=draw_clips,
+        evaluate=evaluate_roles,
+        sheet=roles_sheet,
+        criterion="iou",
+        higher_is_better=True,
+        ships_weights=False,
+        schedule=flat_then_linear,
+    )
+
+
+FIRST_FRAME_CONFIG = GANTraining(
+    model=ConditionalConfig(
+        size=32,
+        num_frames=8,
+        context=1,
+        context_dims=(32, 64, 96),
+        foreground_dims=(96, 48, 24),
+        background_dims=(96, 48, 24),
+        mask_bias=-2.0,
+        discriminator_dims=(16, 32, 64),
+        discriminator_norm=False,
+    ),
+    steps=1000,
+    batch_size=16,
+    learning_rate=5e-4,
+    ema_decay=0.99,
+    every=250,
+    discriminator_rate=4e-4,
+)
+FIRST_FRAME = conditional_recipe(
+    "videogan_first_frame",
+    "The conditional VideoGAN, held to the first frame alone: the streams may swap their roles",
+    FIRST_FRAME_CONFIG,
+)
+ALL_FRAMES = conditional_recipe(
+    "videogan_all_frames",
+    "Its cure: two frames are given, and every frame of the clip is asked back",
+    replace(
+        FIRST_FRAME_CONFIG,
+        model=replace(FIRST_FRAME_CONFIG.model, context=2),
+        adversary_from=2 * FIRST_FRAME_CONFIG.steps,  # it never comes
+    ),
+)
+
+RECIPES = (
+    ONE_STREAM,
+    *PENALTIES.values(),
+    PURE,
+    SCRATCH,
+    RUNAWAY,
+    ZEROS,
+    KL_AT_ONCE,
+    FIRST_FRAME,
+    ALL_FRAMES,
+)
