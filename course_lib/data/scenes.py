@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from course_lib.data.digits import load_digits
+from course_lib.data.digits import SPLITS, load_digits
 from course_lib.interfaces import Frames, Video
 
 PRESETS = ("plain", "hard")
@@ -56,6 +56,8 @@ def draw_scenes(
     """
     if preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; permitted: {', '.join(PRESETS)}")
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; permitted: {', '.join(SPLITS)}")
     if num_clips < 1:
         raise ValueError(f"num_clips is {num_clips}; permitted: 1 and more")
     room = 32 - 1 - 2 * RADII[preset][1]  # pixels of 32 that a centre can walk

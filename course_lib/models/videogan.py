@@ -8,11 +8,8 @@ those of the official code. `VideoGANConfig()` has the published sizes.
 The background has no time axis: one picture, repeated. Whatever moves must come from the
 foreground, and the mask says where. Departures, all by config: fewer levels for small clips, whose
 time grows only until it has `num_frames`; a background drawn coarsely and enlarged, so that a small
-still picture cannot swallow the sprite; a discriminator without BatchNorm, for R1 asks for the
-gradient of one example alone. The two classes of the discriminator come back as the difference of
-their logits, which is all that their softmax uses.
-
-`ClipEncoder` is not the paper's: it makes the generator the decoder of a two-stream VAE-GAN.
+still picture cannot swallow the sprite. The discriminator stands in `clip_readers.py`, beside an
+encoder that is not the paper's: it makes the generator the decoder of a two-stream VAE-GAN.
 """
 
 from dataclasses import dataclass
@@ -22,9 +19,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from course_lib.interfaces import Frames, Video
+from course_lib.models.clip_readers import (
+    START,
+    ClipEncoder,
+    Discriminator,
+    Shape,
+    check_shape,
+    initialise,
+)
 from course_lib.nn.gaussian import DiagonalGaussian
-
-START = 4  # pixels a side of a generator's first feature map, and of a discriminator's last
 
 
 @dataclass(frozen=True)
@@ -46,27 +49,30 @@ class VideoGANConfig:
     encoder_dims: tuple[int, ...] = ()  # of a VAE-GAN; the paper has no encoder
 
     def __post_init__(self) -> None:
-        for name, factor in (
-            ("foreground_dims", 1),
-            ("background_dims", self.background_upsample),
-            ("discriminator_dims", 1),
-            *([("encoder_dims", 1)] if self.encoder_dims else ()),
-        ):
-            reached = START * 2 ** len(getattr(self, name)) * factor
-            if reached != self.size:
+        factors = {"background_dims": self.background_upsample}
+        for name in ("foreground_dims", "background_dims", "discriminator_dims", "encoder_dims"):
+            levels = len(getattr(self, name))
+            reached = START * 2**levels * factors.get(name, 1)
+            if reached != self.size and (levels or name != "encoder_dims"):
                 raise ValueError(
-                    f"{name} has {len(getattr(self, name))} levels and reaches {reached} pixels; "
-                    f"permitted: as many levels as size = {self.size} needs"
+                    f"{name} has {levels} levels and reaches {reached} pixels; permitted: as many "
+                    f"levels as size = {self.size} needs"
                 )
-        if self.num_frames not in [
-            self.start_frames * 2**level for level in range(len(self.foreground_dims) + 1)
-        ]:
+        levels = len(self.foreground_dims)
+        lengths = [self.start_frames * 2**level for level in range(levels + 1)]
+        lengths = [length for length in lengths if length >= 2**levels]  # D halves as many times
+        if self.num_frames not in lengths:
             raise ValueError(
-                f"num_frames is {self.num_frames}; permitted: start_frames = {self.start_frames} "
-                f"doubled up to {len(self.foreground_dims)} times"
+                f"num_frames is {self.num_frames}; permitted for {levels} levels from start_frames "
+                f"= {self.start_frames}: {', '.join(map(str, lengths)) or 'none'}"
             )
         if self.streams not in (1, 2):
             raise ValueError(f"streams is {self.streams}; permitted: 1 or 2")
+
+    @property
+    def clip(self) -> Shape:
+        """The shape of one clip, (T, C, S, S)."""
+        return self.num_frames, self.channels, self.size, self.size
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,19 +90,6 @@ def compose(
 ) -> Float[Tensor, "B T C H W"]:
     """One clip of two streams: where the mask is 1 the foreground, where it is 0 the background."""
     return mask * foreground + (1 - mask) * background[:, None]  # VideoGAN: G(z)
-
-
-def clip_layers(
-    dims: tuple[int, ...], channels: int, *, norm: bool
-) -> list[nn.Module]:  # (B, C, T, S, S) -> (B, dims[-1], T / 2^levels, 4, 4)
-    """The convolutions by which discriminator and encoder halve a clip, time included."""
-    layers: list[nn.Module] = []
-    for before, after in pairwise((channels, *dims)):
-        layers.append(nn.Conv3d(before, after, 4, stride=2, padding=1))
-        if norm and before != channels:
-            layers.append(nn.BatchNorm3d(after, eps=1e-3))
-        layers.append(nn.LeakyReLU(0.2, inplace=True))
-    return layers
 
 
 class Background(nn.Sequential):
@@ -126,22 +119,14 @@ class Foreground(nn.Module):
     def __init__(self, config: VideoGANConfig, in_dim: int, *, from_map: bool) -> None:
         super().__init__()
         dims, frames, start = config.foreground_dims, config.start_frames, 1 if from_map else START
+        doubles = [frames << level < config.num_frames for level in range(len(dims))]
         trunk: list[nn.Module] = [nn.ConvTranspose3d(in_dim, dims[0], (frames, start, start))]
-        up: dict[str, tuple[int, ...]] = {}
-        for before, after in pairwise((*dims, 0)):
+        for (before, after), longer in zip(pairwise(dims), doubles[:-1], strict=True):
             trunk += [nn.BatchNorm3d(before), nn.ReLU(inplace=True)]
-            doubles = frames < config.num_frames
-            frames *= 2 if doubles else 1
-            up = {
-                "kernel_size": (4 if doubles else 3, 4, 4),
-                "stride": (2 if doubles else 1, 2, 2),
-                "padding": (1, 1, 1),
-            }
-            if after:
-                trunk.append(nn.ConvTranspose3d(before, after, **up))
-        self.trunk = nn.Sequential(*trunk)
-        self.to_pixels = nn.ConvTranspose3d(dims[-1], config.channels, **up)
-        self.to_mask = nn.ConvTranspose3d(dims[-1], 1, **up) if config.streams == 2 else None
+            trunk.append(_enlarging(before, after, longer))
+        self.trunk = nn.Sequential(*trunk, nn.BatchNorm3d(dims[-1]), nn.ReLU(inplace=True))
+        self.to_pixels = _enlarging(dims[-1], config.channels, doubles[-1])
+        self.to_mask = _enlarging(dims[-1], 1, doubles[-1]) if config.streams == 2 else None
 
     def forward(
         self, code: Float[Tensor, "B D h h"]
@@ -152,6 +137,12 @@ class Foreground(nn.Module):
         if self.to_mask is None:
             return pixels, None
         return pixels, self.to_mask(features).sigmoid().transpose(1, 2)
+
+
+def _enlarging(before: int, after: int, longer: bool) -> nn.ConvTranspose3d:
+    """Twice as high and wide, and twice as long if so asked."""
+    kernel, stride = (4, 2) if longer else (3, 1)  # of time
+    return nn.ConvTranspose3d(before, after, (kernel, 4, 4), (stride, 2, 2), padding=1)
 
 
 class Generator(nn.Module):
@@ -177,42 +168,6 @@ class Generator(nn.Module):
         return Composition(compose(foreground, background, mask), foreground, mask, background)
 
 
-class Discriminator(nn.Module):
-    """Reads a whole clip; one logit, above 0 for a real one."""
-
-    def __init__(self, config: VideoGANConfig) -> None:
-        super().__init__()
-        dims, frames = config.discriminator_dims, config.num_frames
-        self.layers = nn.Sequential(
-            *clip_layers(dims, config.channels, norm=config.discriminator_norm),
-            nn.Conv3d(dims[-1], 2, (max(frames >> len(dims), 1), START, START)),
-        )
-        if config.discriminator_norm:  # without it, weights of .01 would silence the logits
-            self.apply(initialise)
-
-    def forward(self, video: Video) -> Float[Tensor, "B"]:
-        """The logit of "real" minus that of "fake"."""
-        classes = self.layers(video.transpose(1, 2)).flatten(1)  # (B, 2)
-        return classes[:, 0] - classes[:, 1]
-
-
-class ClipEncoder(nn.Module):
-    """Reads a whole clip; the posterior of its code."""
-
-    def __init__(self, config: VideoGANConfig) -> None:
-        super().__init__()
-        dims, frames = config.encoder_dims, max(config.num_frames >> len(config.encoder_dims), 1)
-        self.layers = nn.Sequential(
-            *clip_layers(dims, config.channels, norm=True),
-            nn.Flatten(),
-            nn.Linear(dims[-1] * frames * START**2, 2 * config.latent_dim),
-        )
-
-    def forward(self, video: Video) -> DiagonalGaussian:
-        """Mean and log variance, (B, Z) each."""
-        return DiagonalGaussian(*self.layers(video.transpose(1, 2)).chunk(2, -1))
-
-
 class VideoGAN(nn.Module):
     """The players of the game: generator, discriminator, and a VAE-GAN's encoder."""
 
@@ -220,8 +175,9 @@ class VideoGAN(nn.Module):
         super().__init__()
         self.config = config
         self.generator = Generator(config, config.latent_dim)
-        self.discriminator = Discriminator(config)
-        self.encoder = ClipEncoder(config) if config.encoder_dims else None
+        c, dims = config, config.encoder_dims
+        self.discriminator = Discriminator(c.clip, c.discriminator_dims, norm=c.discriminator_norm)
+        self.encoder = ClipEncoder(c.clip, dims, c.latent_dim) if dims else None
 
     def generate(
         self, z: Float[Tensor, "B Z"], still: Float[Tensor, "B Z"] | None = None
@@ -229,14 +185,12 @@ class VideoGAN(nn.Module):
         """A clip of each z; `still` gives the background another one.
 
         Raises:
-            ValueError: z has another width than `latent_dim`.
+            ValueError: A code has another width than `latent_dim`.
         """
-        if z.shape[-1] != self.config.latent_dim:
-            raise ValueError(
-                f"z has shape {tuple(z.shape)}; permitted: (B, {self.config.latent_dim})"
-            )
-        as_map = (value if value is None else value[:, :, None, None] for value in (z, still))
-        return self.generator(*as_map)
+        still = z if still is None else still
+        check_shape("z", z, self.config.latent_dim)
+        check_shape("still", still, self.config.latent_dim)
+        return self.generator(z[:, :, None, None], still[:, :, None, None])
 
     def encode(self, video: Video) -> DiagonalGaussian:
         """The posterior of the code of each clip.
@@ -244,22 +198,6 @@ class VideoGAN(nn.Module):
         Raises:
             ValueError: This VideoGAN has no encoder, or the clips have another shape.
         """
-        c = self.config
-        shape = (c.num_frames, c.channels, c.size, c.size)
         if self.encoder is None:
             raise ValueError("this VideoGAN has no encoder; permitted: encoder_dims of a VAE-GAN")
-        if tuple(video.shape[1:]) != shape:
-            raise ValueError(f"video has shape {tuple(video.shape)}; permitted: (B, {shape})")
         return self.encoder(video)
-
-
-def initialise(module: nn.Module) -> None:
-    """The official code's rule: convolutions N(0, .01), BatchNorm N(1, .02), biases 0."""
-    if isinstance(module, nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
-        nn.init.normal_(module.weight, std=0.01)
-    elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
-        nn.init.normal_(module.weight, mean=1.0, std=0.02)
-    else:
-        return
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)

@@ -2,8 +2,10 @@
 
 Source: Vondrick et al. 2016 (arXiv 1609.02612), layer table of the official conditional code:
 convolutions turn one frame into a 4 x 4 map, from which both streams start.
-`ConditionalConfig()` has its sizes. Departure: it may read several frames, from which alone a
-motion can be seen, and a noise vector z, repeated over the map; the paper has neither.
+`ConditionalConfig()` has its sizes. Departures: it may read several frames, from which alone a
+motion can be seen, and a noise vector z, repeated over the map; the paper has neither. In the
+encoder of the frames every convolution has BatchNorm, of the usual epsilon, and PyTorch's own
+initial weights; the official one has N(0, .01), no BatchNorm after the first, epsilon 1e-3.
 """
 
 from dataclasses import dataclass
@@ -14,14 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from course_lib.interfaces import Video
-from course_lib.models.videogan import (
-    START,
-    Composition,
-    Discriminator,
-    Generator,
-    VideoGANConfig,
-    initialise,
-)
+from course_lib.models.clip_readers import START, Discriminator, check_shape, initialise
+from course_lib.models.videogan import Composition, Generator, VideoGANConfig
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,8 @@ class ConditionalVideoGAN(nn.Module):
         self.encoder = nn.Sequential(*layers).apply(initialise)
         in_dim = config.context_dims[-1] + config.latent_dim
         self.generator = Generator(config, in_dim, from_map=True)
-        self.discriminator = Discriminator(config)
+        dims, norm = config.discriminator_dims, config.discriminator_norm
+        self.discriminator = Discriminator(config.clip, dims, norm=norm)
 
     def generate(self, context: Video, z: Float[Tensor, "B Z"]) -> Composition:
         """The whole clip, the given frames drawn again included.
@@ -68,10 +65,8 @@ class ConditionalVideoGAN(nn.Module):
             ValueError: Context or z has another shape than the config says.
         """
         c = self.config
-        shapes = ((c.context, c.channels, c.size, c.size), (c.latent_dim,))
-        for name, value, shape in zip(("context", "z"), (context, z), shapes, strict=True):
-            if tuple(value.shape[1:]) != shape:
-                raise ValueError(f"{name} has shape {tuple(value.shape)}; permitted: (B, {shape})")
+        check_shape("context", context, c.context, *c.clip[1:])
+        check_shape("z", z, c.latent_dim)
         h = self.encoder(context.flatten(1, 2))  # (B, D, 4, 4)
         noise = z[:, :, None, None].expand(-1, -1, START, START)
         return self.generator(torch.cat([h, noise], 1))

@@ -39,7 +39,7 @@ class Step:
     """What one update did; `float(step.loss)` waits for the device."""
 
     step: int  # updates made so far, 1 after the first
-    loss: Tensor  # of the first objective, before the update, mean over the whole batch
+    loss: Tensor  # of the first objective at work, before the update, mean over the whole batch
     parts: Mapping[str, Tensor]  # what the losses named beside, and named objectives' own
     learning_rate: float  # of the first optimiser's first group
 
@@ -70,6 +70,9 @@ class State:
     ema: EMA = field(init=False)
 
     def __post_init__(self) -> None:
+        first = min(objective.first_step for objective in self.objectives)
+        if first > 0:
+            raise ValueError(f"the first objective's first_step is {first}; permitted: one at 0")
         self.ema = EMA(self.model, self.ema_decay)
         for objective in self.objectives:
             for group in objective.optimizer.param_groups:
