@@ -564,7 +564,7 @@ FAULTS = {
         (f"{CHECKS2}_flicker.py", "before, after: ~before & ~after", "before, after: ~before"),
         (f"{CHECKS2}_flicker.py", "torch.arange(5).remainder(2)", "torch.arange(5)"),
         (f"{CHECKS2}_flicker.py", "torch.where(busy, video, video[:, :1])", "0 * video"),
-        (f"{CHECKS2}_flicker.py", "- light\n", "\n"),
+        (f"{CHECKS2}_flicker.py", ") - light\n", ") + light - 1\n"),
         (f"{CHECKS2}_iou.py", "empty: float = 1.0", "empty: float = 0.0"),
         (f"{CHECKS2}_iou.py", "predicted[0], truth[0], predicted[1] = False, False,", "truth[0] ="),
         (PROPERTIES, "for x in parts] == [True, True]", "for x in parts]"),
