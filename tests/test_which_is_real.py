@@ -29,7 +29,7 @@ def start(seed=0, rounds=10, **changes):
 def shown(game):
     """The values that the page is given, left and right, read back from the pictures."""
     pictures = [Image.open(io.BytesIO(clip["sheets"][0])).convert("L") for clip in game.clips]
-    return tuple(np.asarray(picture)[0, 0] for picture in pictures)
+    return tuple(int(np.asarray(picture)[0, 0]) for picture in pictures)
 
 
 def play(game, always=None):
@@ -71,6 +71,18 @@ def test_always_the_same_side_is_a_guess_and_the_game_says_so():
     assert "so you may have guessed" in game.said
     table = dict(re.findall(r"<tr><td[^>]*>(.*?)</td>.*?</span> (\d+) %", game.said))
     assert table == {"you": f"{10 * game.right}", "discriminator": "93", "guessing": "50"}
+
+
+def test_a_judge_is_counted_on_the_pairs_that_the_reader_saw():
+    """Real clip n has the score n, generated clip 100 + n has 11 - n: higher for about half."""
+    ramp = np.arange(12.0)
+    game = start(judges={"knows": (ramp, ramp - 100), "half": (ramp, ramp[::-1])}, rounds=5)
+    seen = play(game)
+    points = {1: 1.0, 0: 0.5, -1: 0.0}
+    half = [points[int(np.sign(min(pair) - (111 - max(pair))))] for pair in seen]
+    (event,) = progress.events("which_is_real")
+    assert event["others"] == {"knows": 1.0, "half": pytest.approx(sum(half) / 5)}
+    assert f"{100 * sum(half) / 5:.0f} %" in game.said
 
 
 def test_the_answer_is_not_on_the_page_before_the_pick():
@@ -147,6 +159,8 @@ def test_clips_may_have_colours():
         ({"rounds": 0}, "rounds is 0; 1..12"),
         ({"fps": 0}, "fps is 0; 1..60"),
         ({"others": {"network": 93}}, "the share of 'network' is 93; 0..1"),
+        ({"judges": {"network": ([1.0], [0.0] * 12)}}, "'network' gives scores of shape (1,); 12"),
+        ({"judges": {"network": ([0.0] * 12, [np.nan] * 12)}}, "12 finite ones are needed"),
     ],
 )
 def test_what_makes_no_game_is_named(wrong, message):

@@ -5,7 +5,7 @@ Python decides which side is real and says so only after the reader has picked.
 
 import html
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anywidget
@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 SIDES = ("left", "right")
 ASK = "Press ← or → for the clip that you believe is real."
 NO_KERNEL = "Run this notebook in JupyterLab to play."
+Scores = tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]  # of real, of generated
 
 
 class WhichIsReal(anywidget.AnyWidget):
@@ -32,12 +33,14 @@ class WhichIsReal(anywidget.AnyWidget):
         fake: generated clips whose frames are like the real ones'.
         rounds: how many pairs; no clip comes twice.
         others: who -> the share told apart, for example {"discriminator": 0.93}.
+        judges: who -> a score for each real and for each generated clip, high for a real one; their
+            share is counted on the reader's own pairs, a tie as half.
         fps: frames per second.
         width: of a clip on the screen, in pixels.
         generator: what the pairs and sides are drawn from.
 
     Raises:
-        ValueError: shapes that do not fit together, too few clips, or a share outside 0..1.
+        ValueError: shapes that do not fit together, too few clips or scores, or a share outside 0..1.
     """
 
     _esm = script("which_is_real.js")
@@ -59,6 +62,7 @@ class WhichIsReal(anywidget.AnyWidget):
         rounds: int = 10,
         *,
         others: Mapping[str, float | int] | None = None,
+        judges: Mapping[str, Scores] | None = None,
         fps: int = 6,
         width: int = 224,
         generator: torch.Generator | None = None,
@@ -67,6 +71,10 @@ class WhichIsReal(anywidget.AnyWidget):
         _check(real, fake, rounds, dict(others or {}), fps)
         self._real, self._fake, self.rounds = real, fake, rounds
         self._others = {name: float(share) for name, share in (others or {}).items()}
+        self._judges = {
+            name: (_scores(name, of_real, real), _scores(name, of_fake, fake))
+            for name, (of_real, of_fake) in (judges or {}).items()
+        }
         self._generator = generator
         super().__init__(fps=fps, width=width)
         self._start()
@@ -121,7 +129,8 @@ class WhichIsReal(anywidget.AnyWidget):
 
     def _finish(self) -> str:
         """Keep the score; what the game says in the end, as HTML."""
-        fields = {"right": self.right, "rounds": self.rounds, "others": self._others}
+        others = self._others | self._judged()
+        fields = {"right": self.right, "rounds": self.rounds, "others": others}
         note = keep("which_is_real", **self._place, **fields)
         low, high = wilson_interval(self.right, self.rounds)
         share = self.right / self.rounds
@@ -130,9 +139,17 @@ class WhichIsReal(anywidget.AnyWidget):
             f"reaches from {percent(low)} to {percent(high)}"
         )
         words += ", so you may have guessed." if low <= 0.5 <= high else "; guessing gives 50 %."
-        rows = {"you": share} | self._others | {"guessing": 0.5}
+        rows = {"you": share} | others | {"guessing": 0.5}
         table = "".join(bar_row(name, part) for name, part in rows.items())
         return f"<p><b>{html.escape(words)}</b> {html.escape(note)}</p><table>{table}</table>"
+
+    def _judged(self) -> dict[str, float]:
+        """The share of this game's pairs that each judge tells apart."""
+        real, fake = self._chosen
+        return {
+            name: float((np.sign(of_real[real] - of_fake[fake]).mean() + 1) / 2)
+            for name, (of_real, of_fake) in self._judges.items()
+        }
 
     def _on_message(self, _: object, content: object, __: object) -> None:
         if content == "next":
@@ -162,6 +179,16 @@ def wilson_interval(right: int, rounds: int, z: float = 1.96) -> tuple[float, fl
     centre = (share + square / 2) / (1 + square)
     half = math.sqrt(share * (1 - share) * square + square * square / 4) / (1 + square)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _scores(name: str, scores: Sequence[float] | np.ndarray, clips: np.ndarray) -> np.ndarray:
+    """One finite number for each clip."""
+    numbers = np.asarray(scores, dtype=float)
+    if numbers.shape != clips.shape[:1] or not np.isfinite(numbers).all():
+        raise ValueError(
+            f"{name!r} gives scores of shape {numbers.shape}; {len(clips)} finite ones are needed"
+        )
+    return numbers
 
 
 def _check(
