@@ -76,19 +76,19 @@ def draw_scenes(
     dx = (pixel - centre[..., 0, None])[:, :, None, :]  # (B, T, 1, S)
     dy = (pixel - centre[..., 1, None])[:, :, :, None]  # (B, T, S, 1)
     if preset == "plain":
-        cover = _shapes(uniform(0, 3).long(), dx, dy, radius, 32 / size)[:, :, None]
+        cover = _shapes(uniform(0.0, 3.0).long(), dx, dy, radius, 32 / size)[:, :, None]
         background = _gradient(uniform, size) * 0.4 - 0.6  # [-1, -0.2]
     else:
-        cover = _digits(split, uniform(0, 1), dx, dy)
+        cover = _digits(split, uniform(0.0, 1.0), dx, dy)
         background = _gradient(uniform, size) * 0.6 + _texture(uniform, size) * 0.4
-    colour = _bright(uniform(0, 1))[:, None, :, None, None]
+    colour = _bright(uniform(0.0, 1.0))[:, None, :, None, None]
     video = cover * colour + (1 - cover) * background[:, None]
     return Scenes(video, cover >= 0.5, background)
 
 
 def _walk(uniform: Uniform, radius: Tensor, num_frames: int) -> Float[Tensor, "B T 2"]:
     """Centres (x, y) in pixels of 32: a straight walk through a place where it fits."""
-    angle = uniform(0, 2 * math.pi)
+    angle = uniform(0.0, 2 * math.pi)
     direction = torch.stack([angle.cos(), angle.sin()], -1)  # (B, 2)
     room = 31 - 2 * radius
     longest = room / max(num_frames - 1, 1) / direction.abs().amax(-1)
@@ -96,7 +96,10 @@ def _walk(uniform: Uniform, radius: Tensor, num_frames: int) -> Float[Tensor, "B
     walked = velocity[:, None] * torch.arange(num_frames)[:, None]  # (B, T, 2)
     free = room[:, None] - (walked.amax(1) - walked.amin(1))
     return (
-        radius[:, None, None] + walked - walked.amin(1, True) + (free * uniform(0, 1, 2))[:, None]
+        radius[:, None, None]
+        + walked
+        - walked.amin(1, True)
+        + (free * uniform(0.0, 1.0, 2))[:, None]
     )
 
 
@@ -129,15 +132,15 @@ def _ink(split: str) -> Float[Tensor, "N 1 12 12"]:
 
 def _gradient(uniform: Uniform, size: int) -> Frames:
     """From one colour to another across the picture, in [-1, 1]."""
-    angle = uniform(0, 2 * math.pi, 1, 1)
+    angle = uniform(0.0, 2 * math.pi, 1, 1)
     place = torch.linspace(-0.5, 0.5, size)
     along = (place * angle.cos() + place[:, None] * angle.sin())[:, None] / 1.42 + 0.5
-    return torch.lerp(uniform(-1, 1, 3, 1, 1), uniform(-1, 1, 3, 1, 1), along)
+    return torch.lerp(uniform(-1.0, 1.0, 3, 1, 1), uniform(-1.0, 1.0, 3, 1, 1), along)
 
 
 def _texture(uniform: Uniform, size: int) -> Frames:
     """Smooth random blots in colour, in [-1, 1]."""
-    return F.interpolate(uniform(-1, 1, 3, 6, 6), size, mode="bilinear", align_corners=True)
+    return F.interpolate(uniform(-1.0, 1.0, 3, 6, 6), size, mode="bilinear", align_corners=True)
 
 
 def _bright(hue: Tensor) -> Float[Tensor, "B 3"]:

@@ -16,7 +16,7 @@ def iou(predicted: Mask, truth: Mask) -> Float[Tensor, "B"]:
     return (both / either.clamp(min=1)).where(either > 0, 1.0)
 
 
-def flicker(video: Video, busy: Mask) -> Float[Tensor, "B"]:
+def flicker(video: Video, busy: Bool[Tensor, "*clip"]) -> Float[Tensor, "B"]:
     """Mean absolute change from frame to frame where nothing should move, grey levels 0..255.
 
     A pixel counts where it is busy in neither of the two frames; 0 if there is no such pixel.
