@@ -119,7 +119,8 @@ def test_a_sprite_walks_straight_at_two_to_three_pixels_a_frame(many):
     solid = drawn.mask.flatten(2).sum(2).amin(1) > 80  # a thin digit's mask wavers
     steps = centres(drawn.mask[solid], 64).diff(dim=1)
     assert solid.sum() > 30
-    assert (steps - steps.mean(1, keepdim=True)).abs().max() < 0.6  # a square's mask moves by half pixels
+    # A square's mask moves by half pixels.
+    assert (steps - steps.mean(1, keepdim=True)).abs().max() < 0.6
     speeds = steps.mean(1).norm(dim=-1)
     assert speeds.min() > 1.9
     assert speeds.max() < 3.1

@@ -73,7 +73,7 @@ class ConditionalVideoGAN(nn.Module):
 
     def predict(
         self, context: Video, horizon: int, *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "B horizon C H W"]:
+    ) -> Float[Tensor, "B {horizon} C H W"]:
         """One future of each context.
 
         Raises:
