@@ -163,4 +163,12 @@ VIDEOGAN = recipe(
     ships_weights=True,
 )
 
+
+def main_model() -> VideoGAN:
+    """The shipped two-stream VAE-GAN."""
+    model = VideoGAN(VIDEOGAN.small.model)
+    model.load_state_dict(VIDEOGAN.load().state_dict())
+    return model.eval()
+
+
 RECIPES = (VIDEOGAN,)

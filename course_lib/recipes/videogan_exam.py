@@ -41,7 +41,7 @@ def generate(
         for moving, resting in zip(z.split(100), stills, strict=True)
     ]
 
-    def joined(name: str) -> Tensor | None:
+    def joined(name: str) -> Any:  # None where there is one stream
         values = [getattr(part, name) for part in parts]
         return None if values[0] is None else torch.cat(values).float().cpu()
 

@@ -80,7 +80,7 @@ def draw(config: SceneGAN, generator: torch.Generator) -> dict[str, Tensor]:
 
 
 def evaluate(model: VideoGAN, _config: SceneGAN) -> dict[str, Metric]:
-    """On held-out time, against the median; clips a second apart share people: intervals flatter."""
+    """On held-out time, against the median: one scene, and few clips."""
     video, reference = walks("test")
     rebuilt = generate(model, codes(model, video))
     masks = masks_of(rebuilt)
