@@ -46,6 +46,13 @@ DIGIT_VAE = "course_lib/models/digit_vae.py"
 DIGIT_PLANE = "course_lib/recipes/digit_vae.py"
 CHAPTER0 = "course_lib/recipes/chapter0.py"
 REDRAWING = "course_lib/recipes/classifier.py"
+SCENES = "course_lib/data/scenes.py"
+MASKS = "course_lib/evaluation/masks.py"
+READERS = "course_lib/models/clip_readers.py"
+VIDEOGAN = "course_lib/models/videogan.py"
+CONDITIONAL = "course_lib/models/videogan_conditional.py"
+DETECTOR = "course_lib/models/detector.py"
+GAN = "course_lib/methods/gan.py"
 CROSSING = "course_lib/recipes/svg.py"
 EXAM = "course_lib/recipes/svg_exam.py"
 
@@ -229,6 +236,9 @@ FAULTS = {
         (LOOP, "step_seed(seed, state.step) ^ (rank + 1)", "seed"),
         (LOOP, "with torch.random.fork_rng(devices=[]):", "with nullcontext():"),
         (RECIPE, "default_generator.manual_seed(config.seed)", "default_generator.seed()"),
+        (RECIPE, "1.96 * values.std().item() / len(values) ** 0.5", "1.96 * values.std().item()"),
+        (LOOP, "state.step >= each.first_step", "state.step > each.first_step"),
+        (LOOP, "get_total_norm(gradients)", "get_total_norm(weights)"),
     ],
     "tests/test_checkpoint.py": [
         (CHECKPOINT, "tensors_sha256(tensors), manifest[", 'manifest["sha256"], manifest['),
@@ -253,7 +263,12 @@ FAULTS = {
         (RUN, "{path, *before[:1]}", "{path}"),
         (RUN, "            continue\n", "            break\n"),
         (RUN, "        check_equal(manifest[", "        (manifest["),
-        (RUN, "if leader and losses and", "if False and"),
+        (RUN, "if leader and made and", "if False and"),
+        (
+            RUN,
+            "e.parts[name] for e in made if name in",
+            "e.parts[name] for e in made[-1:] if name in",
+        ),
         (PUBLISH, "_half(state.ema.model.state_dict())", "_half(state.model.state_dict())"),
         (PUBLISH, "if recipe.higher_is_better", "if not recipe.higher_is_better"),
         (RECIPE, "        self.check_manifest(manifest, self.path, model)\n", ""),
@@ -489,11 +504,6 @@ FAULTS = {
         (DIGIT_PLANE, "cholesky(mean.T.cov()).T", "cholesky(mean.T.cov())"),
         (DIGIT_PLANE, "distances.argmin(1)", "distances.argmax(1)"),
         (DIGIT_PLANE, "softmax(-1).amax(-1)", "sigmoid().amax(-1)"),
-        (
-            DIGIT_PLANE,
-            "1.96 * values.std().item() / len(values) ** 0.5",
-            "1.96 * values.std().item()",
-        ),
         (DIGIT_PLANE, "z = posterior.sample(generator=generator) if", "z = posterior.mean if"),
     ],
     "tests/test_chapter1_checks.py": [
@@ -600,6 +610,67 @@ FAULTS = {
         (GAN, "create_graph=True", "create_graph=False"),
         (GAN, "slope.flatten(1).square().sum(1).mean()", "slope.flatten(1).norm(dim=1).mean()"),
         (GAN, "return mask.abs().mean()", "return mask.abs().sum(1).mean()"),
+    ],
+    "tests/test_scenes.py": [
+        (SCENES, "SPEEDS = (2.0, 3.0)", "SPEEDS = (1.7, 3.0)"),
+        (
+            SCENES,
+            "torch.minimum(uniform(*SPEEDS), longest)",
+            "uniform(*SPEEDS).minimum(2 * longest)",
+        ),
+        (SCENES, "(free * uniform(0.0, 1.0, 2))", "(free * uniform(0.0, 0.6, 2))"),
+        (SCENES, "angle.cos(), angle.sin()], -1)", "angle.cos(), angle.cos()], -1)"),
+        (SCENES, "cover >= 0.5, background", "cover > 0, background"),
+        (SCENES, "(dx**2 + dy**2).sqrt()", "(dx**2 + 2 * dy**2).sqrt()"),
+        (SCENES, "sum(1) / pixel + 0.5", "sum(1) / pixel"),
+        (SCENES, "_digits(split,", '_digits("train",'),
+        (SCENES, "(pixel - centre[..., 1, None])[:, :, :, None]", "dx.transpose(2, 3)"),
+        (SCENES, "/ (DIGIT / 2)", "/ (DIGIT / 1.9)"),
+        (SCENES, "(torch.arange(size) + 0.5) * 32 / size - 0.5", "torch.arange(size) * 32 / size"),
+        (SCENES, "uniform(0.0, 3.0).long()", "uniform(0.0, 2.0).long()"),
+    ],
+    "tests/test_masks.py": [
+        (MASKS, "(busy[:, 1:] | busy[:, :-1])", "busy[:, 1:]"),
+        (MASKS, "* 127.5", "* 255"),
+        (MASKS, "abs().mean(2, keepdim=True)", "abs().sum(2, keepdim=True)"),
+        (MASKS, "either > 0, 1.0", "either > 0, 0.0"),
+        (MASKS, "2 * pixels + 1, stride=1, padding=pixels", "3, stride=1, padding=1"),
+    ],
+    "tests/test_videogan.py": [
+        (VIDEOGAN, "(1 - mask) * background[:, None]", "background[:, None]"),
+        (VIDEOGAN, "self.background(code if still is None else still)", "self.background(code)"),
+        (VIDEOGAN, "frames << level < config.num_frames", "frames << level <= config.num_frames"),
+        (VIDEOGAN, "doubles[:-1], strict", "doubles[1:], strict"),
+        (VIDEOGAN, "bias, config.mask_bias)", "bias, 0.0)"),
+        (VIDEOGAN, "        self.apply(initialise)\n", ""),
+        (VIDEOGAN, "to_mask(features).sigmoid()", "to_mask(features).tanh()"),
+        (VIDEOGAN, 'mode="bilinear"', 'mode="nearest"'),
+        (VIDEOGAN, "if length >= 2**levels]", "]"),
+        (READERS, "classes[:, 0] - classes[:, 1]", "classes[:, 1] - classes[:, 0]"),
+        (READERS, "if norm and len(layers) > 1:", "if norm:"),
+        (READERS, "eps=1e-3", "eps=1e-5"),
+        (READERS, "        if norm:  #", "        if not norm:  #"),
+        (READERS, "module.weight, std=0.01", "module.weight, std=0.02"),
+    ],
+    "tests/test_videogan_conditional.py": [
+        (CONDITIONAL, "drawn[:, self.config.context :]", "drawn"),
+        (CONDITIONAL, "context.flatten(1, 2)", "context.transpose(1, 2).flatten(1, 2)"),
+        (CONDITIONAL, "torch.cat([h, noise], 1)", "torch.cat([noise, h], 1)"),
+        (CONDITIONAL, "latent_dim, generator=generator)", "latent_dim)"),
+        (CONDITIONAL, "from_map=True", "from_map=False"),
+    ],
+    "tests/test_detector.py": [
+        (DETECTOR, "> 0).unflatten", "> 0.5).unflatten"),
+        (DETECTOR, "torch.cat([fine, coarse], 1)", "torch.cat([fine, 0 * coarse], 1)"),
+    ],
+    "tests/test_gan.py": [
+        (GAN, "F.softplus(-real).mean() + F", "F.softplus(real).mean() + F"),
+        (GAN, "return -F.softplus(fake).mean()", "return F.softplus(-fake).mean()"),
+        (GAN, "return F.softplus(-fake).mean()", "return -F.softplus(fake).mean()"),
+        (GAN, "return p / (p + q)", "return q / (p + q)"),
+        (GAN, "slope.flatten(1).square().sum(1).mean()", "slope.flatten(1).square().mean()"),
+        (GAN, "slope.flatten(1).square()", "slope.detach().flatten(1).square()"),
+        (GAN, "mask.abs().mean()", "mask.abs().sum() / len(mask)"),
     ],
 }
 

@@ -13,7 +13,6 @@ from course_lib.models.digit_vae import DigitVAE, DigitVAEConfig
 from course_lib.nn.gaussian import DiagonalGaussian
 from course_lib.recipes import digit_vae as recipe
 from course_lib.training.loop import train_steps
-from course_lib.training.recipe import Metric
 
 TINY = DigitVAEConfig(latent_dim=3, channels=(2, 3, 4), hidden_dim=5)
 
@@ -181,13 +180,6 @@ def test_digits_that_lie_beside_their_own_class_are_separated(monkeypatch):
         recipe, "codes", lambda _, split: DiagonalGaussian(places[split], places[split])
     )
     assert recipe.separation(tiny_model()).value == pytest.approx(2 / 3)
-
-
-def test_a_mean_comes_with_its_standard_errors():
-    metric = Metric.of_mean(torch.tensor([1.0, 2.0, 3.0, 6.0]))
-    assert metric.value == 3
-    half = 1.96 * math.sqrt(14 / 3 / 4)
-    assert (metric.low, metric.high) == pytest.approx((3 - half, 3 + half))
 
 
 def test_a_picture_is_read_where_the_classifier_is_sure():

@@ -310,6 +310,29 @@ def test_a_loss_that_is_no_number_stops_before_it_is_stored(run, home):
     assert not LINE.path.exists()
 
 
+def test_a_point_of_the_history_is_the_mean_of_all_steps_since_the_last_one(home):
+    def loss(model, batch, step):
+        value = line_loss(model, batch, step)[0]
+        return value, {"square": value * value, **({"rare": value} if step in (1, 3, 7) else {})}
+
+    def objectives(model, _config):
+        return [Objective(loss, torch.optim.SGD(model.parameters(), lr=0.1), name="player")]
+
+    recipe = replace(LINE, objectives=objectives)
+    losses = [float(step.loss) for step in train(recipe)]
+    rows = json.loads((home / "data/results/line.json").read_text(encoding="utf-8"))["history"]
+    assert [row["step"] for row in rows] == [5, 10, 12]
+    for row, since in zip(rows, (losses[:5], losses[5:10], losses[10:]), strict=True):
+        mean = sum(since) / len(since)
+        assert row["loss"] == pytest.approx(mean)
+        assert row["player_loss"] == pytest.approx(mean)
+        assert row["square"] == pytest.approx(sum(value**2 for value in since) / len(since))
+        assert row["player_gradient"] > 0
+    assert rows[0]["rare"] == pytest.approx((losses[1] + losses[3]) / 2)
+    assert rows[1]["rare"] == pytest.approx(losses[7])
+    assert "rare" not in rows[2]
+
+
 def test_no_file_of_a_training_is_pickled(run, monkeypatch):
     def forbidden(*_args, **_options):
         raise AssertionError("pickled")

@@ -162,6 +162,70 @@ def test_each_objective_moves_its_own_weights_by_its_own_gradient_only():
     assert {name: float(value) for name, value in step.parts.items()} == {"right": 2.0}
 
 
+def game(**right):
+    """Two players whose gradients are 3 and (5, 12); the second can be changed."""
+    model = nn.ModuleDict({"left": Scalar(1.0), "right": nn.ModuleList([Scalar(2.0), Scalar(0.5)])})
+
+    def left_loss(model, _batch, _step):
+        return 3 * model["left"].w, {"seen": model["left"].w}
+
+    def right_loss(model, _batch, _step):
+        first, second = model["right"]
+        return 5 * first.w + 12 * second.w
+
+    rate = {"lr": 0.01}
+    return State(
+        model,
+        [
+            Objective(left_loss, torch.optim.SGD(model["left"].parameters(), **rate), name="left"),
+            Objective(right_loss, torch.optim.SGD(model["right"].parameters(), **rate), **right),
+        ],
+    )
+
+
+def reported(step):
+    return {name: pytest.approx(float(value)) for name, value in step.parts.items()}
+
+
+def test_a_named_objective_reports_its_loss_and_its_gradients_norm_before_it_is_cut():
+    state = game(name="right", max_grad_norm=0.5)
+    step = next(train_steps(state, draw_targets, seed=0, steps=1))
+    of_left = {"seen": 1.0, "left_loss": 3.0, "left_gradient": 3.0}
+    assert reported(step) == {**of_left, "right_loss": 16.0, "right_gradient": 13.0}
+    assert float(step.loss) == 3
+    assert state.model["right"][1].w.item() == pytest.approx(0.5 - 0.01 * 0.5 * 12 / 13)
+
+
+def test_an_objective_without_a_name_reports_no_more_than_its_loss_does():
+    step = next(train_steps(game(), draw_targets, seed=0, steps=1))
+    assert reported(step) == {"seen": 1.0, "left_loss": 3.0, "left_gradient": 3.0}
+
+
+def test_an_objective_rests_until_its_first_step():
+    state = game(name="right", first_step=2)
+    weights, names = [], []
+    for step in train_steps(state, draw_targets, seed=0, steps=4):
+        weights.append((state.model["left"].w.item(), state.model["right"][0].w.item()))
+        names.append("right_loss" in step.parts)
+    assert names == [False, False, True, True]
+    expected = [(0.97, 2.0), (0.94, 2.0), (0.91, 1.95), (0.88, 1.9)]
+    for found, pair in zip(weights, expected, strict=True):
+        assert found == pytest.approx(pair)
+
+
+def test_the_loss_of_a_step_is_that_of_the_first_objective_at_work():
+    state = game(name="right")
+    state.objectives = [replace(state.objectives[0], first_step=1), state.objectives[1]]
+    losses = [float(step.loss) for step in train_steps(state, draw_targets, seed=0, steps=2)]
+    assert losses == pytest.approx([16, 3])
+
+
+def test_a_training_in_which_nobody_begins_is_refused():
+    late = [replace(objective, first_step=3) for objective in game().objectives]
+    with pytest.raises(ValueError, match="first_step is 3; permitted: one at 0"):
+        State(Scalar(), late)
+
+
 def test_a_loss_learns_the_step_counted_from_zero():
     seen = []
     model = Scalar()
@@ -259,6 +323,18 @@ def test_processes_that_cannot_share_a_batch_are_told_so():
 def test_a_bad_argument_is_named_with_what_is_permitted(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_mean_comes_with_its_standard_errors():
+    metric = Metric.of_mean(torch.tensor([1.0, 2.0, 3.0, 6.0]))
+    assert metric.value == 3
+    half = 1.96 * math.sqrt(14 / 3 / 4)
+    assert (metric.low, metric.high) == pytest.approx((3 - half, 3 + half))
+
+
+def test_a_mean_of_many_values_is_taken_in_double_precision():
+    values = torch.full((3_000_000,), 0.1)
+    assert Metric.of_mean(values).value == pytest.approx(values[0].item(), rel=1e-12)
 
 
 def test_a_config_is_described_as_json_gives_it_back():
