@@ -41,6 +41,13 @@ MOVING = "course_lib/data/moving_mnist.py"
 GAUSSIAN = "course_lib/nn/gaussian.py"
 VAE = "course_lib/methods/vae.py"
 GAN = "course_lib/methods/gan.py"
+ADVERSARY = "course_lib/recipes/adversary.py"
+SCENE_EXAM = "course_lib/recipes/scenes.py"
+VIDEOGAN = "course_lib/recipes/videogan.py"
+VIDEOGAN_EXAM = "course_lib/recipes/videogan_exam.py"
+VIDEOGAN_SWEEP = "course_lib/recipes/videogan_sweep.py"
+VIDEOGAN_STREET = "course_lib/recipes/videogan_street.py"
+VIDEOGAN_CROSSING = "course_lib/recipes/videogan_crossroads.py"
 READER = "course_lib/models/classifier.py"
 DIGIT_VAE = "course_lib/models/digit_vae.py"
 DIGIT_PLANE = "course_lib/recipes/digit_vae.py"
@@ -52,7 +59,6 @@ READERS = "course_lib/models/clip_readers.py"
 VIDEOGAN = "course_lib/models/videogan.py"
 CONDITIONAL = "course_lib/models/videogan_conditional.py"
 DETECTOR = "course_lib/models/detector.py"
-GAN = "course_lib/methods/gan.py"
 CROSSING = "course_lib/recipes/svg.py"
 EXAM = "course_lib/recipes/svg_exam.py"
 
@@ -663,14 +669,24 @@ FAULTS = {
         (DETECTOR, "> 0).unflatten", "> 0.5).unflatten"),
         (DETECTOR, "torch.cat([fine, coarse], 1)", "torch.cat([fine, 0 * coarse], 1)"),
     ],
-    "tests/test_gan.py": [
-        (GAN, "F.softplus(-real).mean() + F", "F.softplus(real).mean() + F"),
-        (GAN, "return -F.softplus(fake).mean()", "return F.softplus(-fake).mean()"),
-        (GAN, "return F.softplus(-fake).mean()", "return -F.softplus(fake).mean()"),
-        (GAN, "return p / (p + q)", "return q / (p + q)"),
-        (GAN, "slope.flatten(1).square().sum(1).mean()", "slope.flatten(1).square().mean()"),
-        (GAN, "slope.flatten(1).square()", "slope.detach().flatten(1).square()"),
-        (GAN, "mask.abs().mean()", "mask.abs().sum() / len(mask)"),
+    "tests/test_videogan_recipes.py": [
+        (ADVERSARY, "config.adversary_from - HEAD_START, 0", "config.adversary_from, 0"),
+        (ADVERSARY, "config.r1 / 2 * config.r1_every", "config.r1 / 2"),
+        (ADVERSARY, "or step % config.r1_every:", "or (step + 1) % config.r1_every:"),
+        (SCENE_EXAM, ">= SMALLEST", "> SMALLEST"),
+        (VIDEOGAN, "if step >= config.prior_from:", "if step > config.prior_from:"),
+        (VIDEOGAN, "(step + 1) / config.kl_ramp", "step / config.kl_ramp"),
+        (VIDEOGAN, "num // 2 if config.reconstruction else num", "num // 2"),
+        (VIDEOGAN_EXAM, "grow(found if known is None else found | known)", "found"),
+        (VIDEOGAN_EXAM, "= drawn.mask * 2 - 1,", "= drawn.mask,"),
+        (VIDEOGAN_EXAM, "scenes.mask.roll(1, 0)", "scenes.mask"),
+        (VIDEOGAN_SWEEP, "drawn.background[:, None]", "drawn.video"),
+        (VIDEOGAN_SWEEP, "model.load_state_dict(main_model().state_dict())", "main_model()"),
+        (VIDEOGAN_SWEEP, 'torch.zeros_like(batch["video"])', 'batch["video"]'),
+        (VIDEOGAN_STREET, "len(strip) - SPAN + 1, SPAN)", "len(strip) - SPAN + 1, SPAN - 1)"),
+        (VIDEOGAN_STREET, 'load_strip("train"), config.batch_size', 'load_strip("test"), 16'),
+        (VIDEOGAN_CROSSING, "drawn[:, given], video[:, given]", "drawn, video"),
+        (VIDEOGAN_CROSSING, "turn_probs) < 1]", "turn_probs) <= 1]"),
     ],
 }
 

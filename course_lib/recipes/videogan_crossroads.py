@@ -95,7 +95,9 @@ def measure(model: ConditionalVideoGAN, protocol: judge.Protocol) -> dict[str, M
     single = model.predict(exam.context, exam.horizon, generator=generator)
     estimates = {name: getattr(judgement, name) for name in JUDGED}
     return {
-        **{name: Metric(e.mean, e.low, e.high) for name, e in estimates.items()},
+        **{
+            n: Metric(e.mean, min(e.low, e.mean), max(e.high, e.mean)) for n, e in estimates.items()
+        },
         "total_variation_floor": Metric(*[judgement.total_variation_floor] * 3),
         "entropy": Metric.of_mean(torch.special.entr(drawn).sum(1)),
         "entropy_truth": Metric.of_mean(torch.special.entr(truth).sum(1)),
