@@ -43,7 +43,7 @@ VAE = "course_lib/methods/vae.py"
 GAN = "course_lib/methods/gan.py"
 ADVERSARY = "course_lib/recipes/adversary.py"
 SCENE_EXAM = "course_lib/recipes/scenes.py"
-VIDEOGAN = "course_lib/recipes/videogan.py"
+VIDEOGAN_RECIPE = "course_lib/recipes/videogan.py"
 VIDEOGAN_EXAM = "course_lib/recipes/videogan_exam.py"
 VIDEOGAN_SWEEP = "course_lib/recipes/videogan_sweep.py"
 VIDEOGAN_STREET = "course_lib/recipes/videogan_street.py"
@@ -674,9 +674,9 @@ FAULTS = {
         (ADVERSARY, "config.r1 / 2 * config.r1_every", "config.r1 / 2"),
         (ADVERSARY, "or step % config.r1_every:", "or (step + 1) % config.r1_every:"),
         (SCENE_EXAM, ">= SMALLEST", "> SMALLEST"),
-        (VIDEOGAN, "if step >= config.prior_from:", "if step > config.prior_from:"),
-        (VIDEOGAN, "(step + 1) / config.kl_ramp", "step / config.kl_ramp"),
-        (VIDEOGAN, "num // 2 if config.reconstruction else num", "num // 2"),
+        (VIDEOGAN_RECIPE, "if step >= config.prior_from:", "if step > config.prior_from:"),
+        (VIDEOGAN_RECIPE, "(step + 1) / config.kl_ramp", "step / config.kl_ramp"),
+        (VIDEOGAN_RECIPE, "num // 2 if config.reconstruction else num", "num // 2"),
         (VIDEOGAN_EXAM, "grow(found if known is None else found | known)", "found"),
         (VIDEOGAN_EXAM, "= drawn.mask * 2 - 1,", "= drawn.mask,"),
         (VIDEOGAN_EXAM, "scenes.mask.roll(1, 0)", "scenes.mask"),
