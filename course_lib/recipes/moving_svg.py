@@ -23,7 +23,7 @@ from course_lib.evaluation.frames import energy_score, over_samples
 from course_lib.models.svg import PUBLISHED, SVG, SVGConfig
 from course_lib.recipes import moving_exam
 from course_lib.recipes.moving_exam import CONTEXT, EXAM_SEED, HORIZON, SAMPLES, MovingExam
-from course_lib.recipes.svg import FIRST_BETA, flat_then_cosine
+from course_lib.recipes.svg import FIRST_BETA, flat_then_cosine, rising
 from course_lib.training.loop import Batch, Objective
 from course_lib.training.recipe import Config, Metric, Recipe
 
@@ -42,9 +42,8 @@ class MovingConfig(Config):
     num_digits: int = 1
 
     def beta_at(self, step: int) -> float:
-        """`first_beta` for a fifth of the steps, then geometrically `beta` at three fifths."""
-        share = min(max((step / self.steps - 0.2) / 0.4, 0.0), 1.0)
-        return self.first_beta * (self.beta / self.first_beta) ** share
+        """The weight of a nat in an update."""
+        return rising(self.first_beta, self.beta, step / self.steps)
 
 
 def exam_of(config: MovingConfig) -> MovingExam:

@@ -62,8 +62,12 @@ class SVGTraining(Config):
 
 def beta_at(config: SVGTraining, step: int) -> float:
     """The weight of a nat in an update."""
-    progress = min(max((step / config.steps - 0.2) / 0.4, 0), 1)
-    return config.first_beta * (config.beta / config.first_beta) ** progress
+    return rising(config.first_beta, config.beta, step / config.steps)
+
+
+def rising(first: float, last: float, progress: float) -> float:
+    """`first` for a fifth of a training, then geometrically `last` at three fifths."""
+    return first * (last / first) ** min(max((progress - 0.2) / 0.4, 0), 1)
 
 
 def flat_then_cosine(config: Config) -> Schedule:

@@ -15,7 +15,7 @@ from torch import Tensor
 from course_lib.data.scenes import Scenes
 from course_lib.evaluation.masks import iou
 from course_lib.models.videogan import Composition, VideoGAN, VideoGANConfig
-from course_lib.models.videogan_conditional import ConditionalConfig, ConditionalVideoGAN
+from course_lib.models.videogan_conditional import ConditionalVideoGAN
 from course_lib.recipes import videogan_crossroads as conditional
 from course_lib.recipes.adversary import GANTraining, flat_then_linear
 from course_lib.recipes.chapter0 import ratio
@@ -189,16 +189,13 @@ def conditional_recipe(name: str, sentence: str, small: GANTraining) -> Recipe:
 
 
 FIRST_FRAME_CONFIG = GANTraining(
-    model=ConditionalConfig(
-        size=32,
+    model=replace(
+        conditional.SMALL.model,
         num_frames=8,
+        channels=3,
+        latent_dim=0,
+        start_frames=2,
         context=1,
-        context_dims=(32, 64, 96),
-        foreground_dims=(96, 48, 24),
-        background_dims=(96, 48, 24),
-        mask_bias=-2.0,
-        discriminator_dims=(16, 32, 64),
-        discriminator_norm=False,
     ),
     steps=1000,
     batch_size=16,
