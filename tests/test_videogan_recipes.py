@@ -13,6 +13,8 @@ from torch import nn
 from course_lib import paths
 from course_lib.data.crossroads import CUES
 from course_lib.data.pedestrians import load_strip
+from course_lib.data.scenes import Scenes
+from course_lib.data.video import to_panel
 from course_lib.evaluation.futures import Protocol, draw_contexts
 from course_lib.models.videogan import Composition, VideoGAN, VideoGANConfig
 from course_lib.models.videogan_conditional import ConditionalConfig, ConditionalVideoGAN
@@ -67,6 +69,7 @@ RECIPES = (
     *crossroads.RECIPES,
 )
 FEW = 8  # clips of the exam
+STREET = street.STREET_GAN.small
 
 
 def batch_of(config, seed=0):
@@ -183,6 +186,7 @@ def test_reconstructions_come_first_and_samples_later(step, num):
     model, batch = model_of(VideoGAN, TINY), batch_of(CONFIG)
     with torch.no_grad():
         drawn, posterior = videogan.play(CONFIG, model, batch, step)
+        assert posterior is not None
         z = posterior.mean + (posterior.logvar / 2).exp() * batch["eps"]
         rebuilt, sampled = (model.generate(each).video for each in (z, batch["z"]))
     assert len(drawn.video) == num
@@ -214,6 +218,7 @@ def test_the_drawing_loss_is_the_sum_of_what_is_asked(step):
         q = model.encode(batch["video"])
         z = q.mean + q.sigma * batch["eps"]
         drawn = model.generate(torch.cat([z, batch["z"]]) if step >= 3 else z)
+        assert drawn.mask is not None
         off = drawn.video[:4] - batch["video"]
         kl = (q.mean**2 + q.logvar.exp() - 1 - q.logvar).sum(1).mean() / 2
         expected = 11 * ((off**2).mean() + 0.3 * off.abs().mean())
@@ -229,6 +234,7 @@ def test_a_pure_gan_is_asked_for_no_reconstruction():
     with torch.no_grad():
         loss, parts = videogan.drawing_loss(PURE, model, batch, 0)
         drawn = model.generate(batch["z"])
+        assert drawn.mask is not None
         fooling = -model.discriminator(drawn.video).sigmoid().log().mean()
     assert set(parts) == {"fooling", "mask"}
     assert loss.item() == pytest.approx((fooling + drawn.mask.mean()).item(), rel=1e-5)
@@ -413,8 +419,10 @@ def test_a_member_that_goes_on_begins_with_the_main_models_weights(recipe):
 def test_each_penalty_has_its_weight_and_no_other_difference():
     assert sorted(videogan_sweep.PENALTIES) == [0, 0.1, 1, 10]
     for weight, recipe in videogan_sweep.PENALTIES.items():
-        assert recipe.small.mask_weight == weight
-        assert replace(recipe.small, mask_weight=1.0) == videogan_sweep.LATER
+        described = recipe.small.described()
+        assert described.pop("mask_weight") == weight
+        usual = videogan_sweep.LATER.described()
+        assert described == {name: usual[name] for name in described}
 
 
 def test_the_loader_that_writes_no_frames_gives_zeros_and_the_rest_as_ever():
@@ -437,14 +445,14 @@ class Continuing(ConditionalVideoGAN):
         self.exam, self.swapped = scenes.held_out("plain", FEW), swapped
 
     def generate(self, context, z):
-        exam = self.exam
-        assert torch.equal(context, exam.video[:, :2])
-        assert z.shape == (FEW, 0)
-        if self.swapped:
-            return Composition(exam.video, exam.video, exam.mask * 0.0, exam.video[:, 0])
-        mask = exam.mask.float()
+        num, exam = len(context), self.exam
+        assert torch.equal(context, exam.video[:num, :2])
+        assert z.shape == (num, 0)
+        video, mask = exam.video[:num], exam.mask[:num].float()
         mask[:, 0] = 0  # the first frame's is wrong
-        return Composition(exam.video, exam.video, mask, exam.background)
+        if self.swapped:
+            return Composition(video, video, 0 * mask, video[:, 0])
+        return Composition(video, video, mask, exam.background[:num])
 
 
 def test_swapped_roles_show_in_the_background_and_in_the_mask(few):
@@ -464,9 +472,27 @@ def test_swapped_roles_show_in_the_background_and_in_the_mask(few):
     assert kept["iou"] == pytest.approx((size[:, 1:].sum(1) / size.sum(1)).mean().item(), rel=1e-5)
 
 
+def test_the_sheet_of_a_conditional_member_is_read_like_all_others(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "SHEETS", tmp_path)
+    monkeypatch.setattr(
+        videogan_sweep,
+        "held_out",
+        lambda _, num: Scenes(few.video[:num], few.mask[:num], few.background[:num]),
+    )
+    config = videogan_sweep.FIRST_FRAME_CONFIG
+    image = videogan_sweep.roles_sheet(Continuing(swapped=True), config)
+    image.save(tmp_path / "roles.webp", lossless=True)
+    sheet = videogan_exam.read_sheet("roles")
+    video = to_panel(few.video)
+    for shown, clips in ((sheet[:4], video[:4]), (sheet[4:], video[:6])):
+        assert (shown[:, 1] == clips).all()
+        assert (shown[:, 4] == clips[:, :1]).all()
+    assert (sheet[:4, 0] == video[:4]).all()
+
+
 def test_the_cure_asks_every_frame_back_and_meets_no_adversary():
     config = videogan_sweep.ALL_FRAMES.small
-    assert config.adversary_from > config.steps
+    assert config.described()["adversary_from"] > config.steps
     tiny = replace(config.model, **{f: (2, 2, 2) for f in config.model.__dict__ if "_dims" in f})
     model = ConditionalVideoGAN(tiny)
     first = [each.first_step for each in videogan_sweep.ALL_FRAMES.objectives(model, config)]
@@ -511,12 +537,12 @@ def test_street_clips_of_the_exam_share_no_frame_and_come_from_their_split(split
 
 
 def test_a_street_batch_is_cut_from_training_frames_and_some_walk_backwards():
-    batch = street.draw(replace(street.STREET_GAN.small, batch_size=12), torch.Generator())
+    batch = street.STREET_GAN.draw(replace(STREET, batch_size=12), torch.Generator())
     forwards = [len(places(clip, "train")) for clip in batch["video"]]
     backwards = [len(places(clip.flip(0), "train")) for clip in batch["video"]]
     assert [f + b for f, b in zip(forwards, backwards, strict=True)] == [1] * 12
     assert 0 < sum(forwards) < 12
-    assert batch["z"].shape == (6, street.STREET_GAN.small.model.latent_dim)
+    assert batch["z"].shape == (6, STREET.model.latent_dim)
 
 
 class Camera(VideoGAN):
@@ -536,7 +562,7 @@ class Camera(VideoGAN):
 
 
 def test_a_street_redrawn_as_it_is_flickers_as_the_camera_does():
-    measured = street.evaluate(Camera(), street.STREET_GAN.small)
+    measured = street.STREET_GAN.evaluate(Camera(), STREET)
     assert measured["error"].value == 0
     assert measured["iou"].value == 1
     assert measured["iou_chance"].value < 0.5

@@ -24,6 +24,7 @@ from course_lib.recipes.videogan import SMALL, SceneGAN, draw, main_model, recip
 from course_lib.recipes.videogan_exam import (
     EXAMINED,
     SHOWN_CLIPS,
+    SHOWN_SAMPLES,
     codes,
     evaluate,
     flicker_of,
@@ -164,8 +165,9 @@ def evaluate_roles(model: ConditionalVideoGAN, _config: GANTraining) -> dict[str
 
 def roles_sheet(model: ConditionalVideoGAN, _config: GANTraining) -> Image.Image:
     """Held-out clips, continued, in the layout of all sheets of the chapter."""
-    scenes, drawn = continued(model, SHOWN_CLIPS)
-    return parts_sheet(scenes.video, drawn, drawn)
+    scenes, drawn = continued(model, SHOWN_SAMPLES)
+    first = Composition(**{name: part[:SHOWN_CLIPS] for name, part in vars(drawn).items()})
+    return parts_sheet(scenes.video[:SHOWN_CLIPS], first, drawn)
 
 
 def conditional_recipe(name: str, sentence: str, small: GANTraining) -> Recipe:
