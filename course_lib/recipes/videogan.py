@@ -5,12 +5,15 @@ find the split in minutes, so the main model has a whole-clip encoder: the code 
 draw that clip again (squared and absolute error, KL to N(0, I)), while the discriminator judges
 reconstructions and, later, samples. It is named a two-stream VAE-GAN, for that is what it is.
 
-Measured on held-out clips and on samples of N(0, I), with the detector of `scenes.py`:
+Measured on held-out clips and on samples, with the detector of `scenes.py`:
 
     iou_reconstruction      mask above .5 of encoder -> generator against the true mask
     iou_chance              the same against the true mask of another clip
     iou_samples, detection  mask of samples against the detector's; frames where it finds a sprite
     flicker_reconstruction, flicker_samples   outside what moves, grey levels 0..255
+
+A VAE-GAN's samples are drawn from the Gaussian that fits the codes of real clips: they are not
+quite where N(0, I) is, of which the discriminator saw samples.
 """
 
 from collections.abc import Mapping

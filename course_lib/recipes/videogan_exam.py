@@ -1,5 +1,6 @@
 """Chapter 2: what a video GAN is asked about, on scenes whose masks are known."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from course_lib import paths
+from course_lib.data.scenes import draw_scenes
 from course_lib.evaluation.masks import Mask, flicker, grow, iou
 from course_lib.interfaces import Video
 from course_lib.models.videogan import Composition, VideoGAN
@@ -55,10 +57,39 @@ def codes(model: VideoGAN, video: Video) -> Float[Tensor, "N Z"]:
     return torch.cat([model.encode(part.to(device)).mean.cpu() for part in video.split(100)])
 
 
-def prior(model: VideoGAN, num: int, seed: int = EXAM_SEED) -> Float[Tensor, "N Z"]:
-    """Codes of samples, N(0, I)."""
+@torch.no_grad()
+def code_gaussian(model: VideoGAN, video: Video) -> tuple[Float[Tensor, "Z"], Float[Tensor, "Z Z"]]:
+    """The Gaussian of the codes of real clips: its mean, and a root of its covariance.
+
+    The KL pulls them towards N(0, I) and does not bring them there; samples of N(0, I) show it.
+    """
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(EXAM_SEED)
+    posteriors = [model.encode(part.to(device)) for part in video.split(100)]
+    mean, sigma = (torch.cat([getattr(p, n) for p in posteriors]).cpu() for n in ("mean", "sigma"))
+    z = mean + sigma * torch.randn(mean.shape, generator=generator)
+    return z.mean(0), torch.linalg.cholesky(z.T.cov())
+
+
+def prior(
+    model: VideoGAN, num: int, *, seed: int = EXAM_SEED, video: Video | None = None
+) -> Float[Tensor, "N Z"]:
+    """Codes of samples: from the Gaussian of real clips' codes, without an encoder from N(0, I).
+
+    `video` are the real clips; None draws plain scenes.
+    """
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(num, model.config.latent_dim, generator=generator)
+    noise = torch.randn(num, model.config.latent_dim, generator=generator)
+    if model.encoder is None:
+        return noise
+    mean, root = code_gaussian(model, plain_clips() if video is None else video)
+    return mean + noise @ root.T
+
+
+@cache
+def plain_clips() -> Video:
+    """A thousand plain scenes, none of them held out."""
+    return draw_scenes(1000, generator=torch.Generator().manual_seed(EXAM_SEED + 1)).video
 
 
 def masks_of(drawn: Composition) -> Mask:

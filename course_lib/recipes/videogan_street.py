@@ -100,7 +100,8 @@ def sheet(model: VideoGAN, _config: SceneGAN) -> Image.Image:
     video, _ = walks("test")
     chosen = video[:: len(video) // SHOWN_CLIPS][:SHOWN_CLIPS]
     rebuilt = generate(model, codes(model, chosen))
-    return parts_sheet(chosen, rebuilt, generate(model, prior(model, SHOWN_SAMPLES)))
+    samples = generate(model, prior(model, SHOWN_SAMPLES, video=walks("train")[0]))
+    return parts_sheet(chosen, rebuilt, samples)
 
 
 STREET_GAN = recipe(

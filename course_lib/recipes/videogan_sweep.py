@@ -7,6 +7,7 @@ frames into the batch.
 """
 
 from dataclasses import replace
+from functools import cache
 
 import torch
 from PIL import Image
@@ -25,6 +26,7 @@ from course_lib.recipes.videogan_exam import (
     EXAMINED,
     SHOWN_CLIPS,
     SHOWN_SAMPLES,
+    code_gaussian,
     codes,
     evaluate,
     flicker_of,
@@ -32,6 +34,7 @@ from course_lib.recipes.videogan_exam import (
     masks_of,
     of_reconstructions,
     parts_sheet,
+    plain_clips,
     prior,
 )
 from course_lib.training.recipe import Metric, Recipe
@@ -78,12 +81,26 @@ PENALTIES = {
     for number, weight in enumerate((0.0, 0.1, 1.0, 10.0))
 }
 
+
+def draw_codes(config: SceneGAN, generator: torch.Generator) -> dict[str, Tensor]:
+    """Codes from the Gaussian of the main model's, whose encoder stays as it is."""
+    batch = draw(config, generator)
+    mean, root = _main_codes()
+    return {**batch, "z": mean + batch["z"] @ root.T}
+
+
+@cache
+def _main_codes() -> tuple[Tensor, Tensor]:
+    return code_gaussian(main_model(), plain_clips())
+
+
 PURE = recipe(
     "videogan_pure",
     "The main model's generator, going on as a pure GAN",
     replace(
-        LATER, steps=1000, reconstruction=0.0, adversary_from=80, discriminator_rate=4e-4, r1=0.1
+        LATER, steps=1500, reconstruction=0.0, adversary_from=80, discriminator_rate=4e-4, r1=0.1
     ),
+    draw=draw_codes,
     build=from_main,
     criterion="iou_samples",
 )
