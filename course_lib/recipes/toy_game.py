@@ -1,13 +1,13 @@
 """Chapter 2's games on a line and in a plane: trained while the reader waits, nothing is stored.
 
-    for moment in play(ring(), Game(dim=2), Rules(), places=square(3.2, 48), seed=0, rounds=300):
+    for moment in play(ring(), Game(dim=2), Rules(), places=square(3.2, 48), seed=0, rounds=400):
         moment.samples, moment.logits
 
 A round is one move of the discriminator and `generator_moves` moves of the generator. On the ring,
-one against one covers all eight modes. Five against one collapses to a single mode and hops: the
-generator's best answer to a discriminator that stands still is the one place where its logit is
-highest. A strong R1 penalty, a price on steep logits at real points, brings most modes back, though
-not for good. With Adam's usual momentum (beta1 = 0.9, not 0.5) one against one collapses too.
+one against one covers all eight modes at the end of 400 rounds, in five seeds of five. Five against
+one collapses and hops (0 or 1 modes at the end, up to 4 for a moment): the generator's best answer
+to a discriminator that stands still is the one place where its logit is highest. No R1 penalty
+proved necessary for one against one, and gamma = 10 did not mend five against one.
 """
 
 import math
@@ -46,8 +46,8 @@ class Rules:
 
     generator_moves: int = 1  # per move of the discriminator; 0 holds the generator still
     r1: float = 0.0  # gamma of the R1 penalty
-    learning_rate: float = 2e-3  # of both
-    betas: tuple[float, float] = (0.5, 0.99)  # of both Adams; 0.9 first is too much momentum
+    learning_rate: float = 4e-3  # of both
+    betas: tuple[float, float] = (0.5, 0.99)  # of both Adams
     batch_size: int = 128
 
     def __post_init__(self) -> None:
@@ -59,7 +59,6 @@ class Rules:
 
 STABLE = Rules()
 UNSTABLE = Rules(generator_moves=5)
-RESCUED = Rules(generator_moves=5, r1=10.0)
 
 
 class Shift(nn.Module):
@@ -91,7 +90,7 @@ class Game(nn.Module):
 
 
 def _mlp(num_inputs: int, num_outputs: int, width: int = 64) -> nn.Sequential:
-    act = nn.LeakyReLU(0.2)
+    act = nn.Tanh()  # finds the gaps between the modes; LeakyReLU stops at the circle
     first, second, last = (num_inputs, width), (width, width), (width, num_outputs)
     return nn.Sequential(nn.Linear(*first), act, nn.Linear(*second), act, nn.Linear(*last))
 
