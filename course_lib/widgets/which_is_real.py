@@ -40,7 +40,7 @@ class WhichIsReal(anywidget.AnyWidget):
         generator: what the pairs and sides are drawn from.
 
     Raises:
-        ValueError: shapes that do not fit together, too few clips or scores, or a share outside 0..1.
+        ValueError: shapes that do not fit together, too few clips or scores, a share outside 0..1.
     """
 
     _esm = script("which_is_real.js")
