@@ -185,8 +185,10 @@ def test_hard_scenes_show_digits_of_the_named_split_alone(monkeypatch):
     monkeypatch.setattr(scenes, "load_digits", digits.__getitem__)
     try:
         for split, wide in (("train", True), ("test", False)):
-            mask = draw(5, "hard", split=split, num_frames=1).mask[:, 0, 0]
+            mask = draw(9, "hard", split=split, num_frames=1, size=96).mask[:, 0, 0]
             width, height = mask.any(1).sum(1), mask.any(2).sum(1)
+            side = torch.maximum(width, height) / 3  # pixels of 32
+            assert side.mean() == pytest.approx(12, abs=0.2)
             assert ((width > 1.5 * height) == wide).all()
             assert ((height > 1.5 * width) != wide).all()
     finally:
