@@ -68,6 +68,7 @@ ONE_STREAM = recipe(
     evaluate=evaluate_one_stream,
     criterion="error",
     higher_is_better=False,
+    exact_sheet=True,
 )
 
 LATER = replace(SMALL, steps=400, learning_rate=3e-4, kl_ramp=1, prior_from=0, every=100)

@@ -71,7 +71,8 @@ def publish(
     checkpoint.write_atomically(recipe.results, content.encode())
     with torch.no_grad():
         image = recipe.sheet(state.ema.model, config)
-    write_sheet(paths.SHEETS / f"{recipe.name}.webp", image, {"checkpoint_sha256": sha256})
+    manifest = {"checkpoint_sha256": sha256}
+    write_sheet(paths.SHEETS / f"{recipe.name}.webp", image, manifest, exact=recipe.exact_sheet)
     log.info("published %s: %s is %.4g", recipe.name, recipe.criterion, value)
 
 
@@ -94,11 +95,11 @@ def _shipped(recipe: Recipe) -> dict | None:
     return checkpoint.read(recipe.path)[1]
 
 
-def write_sheet(path: Path, image: Image, manifest: dict) -> None:
-    """Store a sheet as WebP with its manifest inside."""
+def write_sheet(path: Path, image: Image, manifest: dict, *, exact: bool = False) -> None:
+    """Store a sheet as WebP with its manifest inside, losslessly if it is to be measured."""
     exif, buffer = Exif(), io.BytesIO()
     exif[IMAGE_DESCRIPTION] = json.dumps(manifest)
-    image.save(buffer, "WEBP", quality=90, exif=exif)
+    image.save(buffer, "WEBP", quality=90, lossless=exact, exif=exif)
     checkpoint.write_atomically(path, buffer.getvalue())
 
 

@@ -114,6 +114,9 @@ class Recipe:
     criterion: str  # the metric that decides which checkpoint ships
     higher_is_better: bool = False
     ships_weights: bool = True  # False: a member of a sweep, of which results and sheet ship
+    exact_sheet: bool = (
+        False  # True: its sheet is stored losslessly, for something is measured on it
+    )
     schedule: Callable[[Any], Schedule] = lambda _config: constant
     monitor: Callable[[Any, Any], Mapping[str, float]] | None = None  # each point of history
 
