@@ -480,7 +480,7 @@ FAULTS = {
         (MOVING, "torch.rand(*each, 1, dtype", "torch.rand(batch, 1, 1, dtype"),
     ],
     "tests/test_svg_recipes.py": [
-        (CROSSING, "progress - 0.2) / 0.4", "step / config.steps - 0.2) / 0.6"),
+        (CROSSING, "progress - 0.2) / 0.4", "progress - 0.2) / 0.6"),
         (CROSSING, "posterior.mean + posterior.sigma * eps", "posterior.mean"),
         (CROSSING, "video, TWICE.context, eps, fed)", "video, TWICE.context, eps)"),
         (CROSSING, "mean((2, 3, 4)).sum(1)", "mean((2, 3, 4)).mean(1)"),

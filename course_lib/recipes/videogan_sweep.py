@@ -79,7 +79,7 @@ PENALTIES = {
         replace(LATER, mask_weight=weight),
         build=from_main,
     )
-    for number, weight in enumerate((0.0, 0.1, 1.0, 10.0))
+    for number, weight in enumerate((0.0, 0.1, 1.0, 10.0, 100.0))
 }
 
 
@@ -146,6 +146,11 @@ def evaluate_hard(model: VideoGAN, config: SceneGAN) -> dict[str, Metric]:
     return {name: measured[name] for name in ("error", "iou_reconstruction", "iou_chance")}
 
 
+NO_PENALTY = recipe(
+    "videogan_no_penalty",
+    "The VAE-GAN without a mask penalty from its first update on",
+    replace(SMALL, steps=800, every=100, mask_weight=0.0),
+)
 HARD = recipe(
     "videogan_hard",
     "The two-stream VAE-GAN on digits before textures",
@@ -247,6 +252,7 @@ RECIPES = (
     RUNAWAY,
     ZEROS,
     KL_AT_ONCE,
+    NO_PENALTY,
     HARD,
     FIRST_FRAME,
     ALL_FRAMES,
