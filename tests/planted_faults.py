@@ -678,6 +678,8 @@ FAULTS = {
         (VIDEOGAN_RECIPE, "(step + 1) / config.kl_ramp", "step / config.kl_ramp"),
         (VIDEOGAN_RECIPE, "num // 2 if config.reconstruction else num", "num // 2"),
         (VIDEOGAN_EXAM, "grow(found if known is None else found | known)", "found"),
+        (VIDEOGAN_EXAM, "return mean + noise @ root.T", "return mean + noise @ root"),
+        (VIDEOGAN_EXAM, "z = mean + sigma * torch.randn", "z = mean + 0 * torch.randn"),
         (VIDEOGAN_EXAM, "= drawn.mask * 2 - 1,", "= drawn.mask,"),
         (VIDEOGAN_EXAM, "scenes.mask.roll(1, 0)", "scenes.mask"),
         (VIDEOGAN_SWEEP, "drawn.background[:, None]", "drawn.video"),

@@ -13,7 +13,7 @@ from torch import nn
 from course_lib import paths
 from course_lib.data.crossroads import CUES
 from course_lib.data.pedestrians import load_strip
-from course_lib.data.scenes import Scenes
+from course_lib.data.scenes import Scenes, draw_scenes
 from course_lib.data.video import to_panel
 from course_lib.evaluation.futures import Protocol, draw_contexts
 from course_lib.models.videogan import Composition, VideoGAN, VideoGANConfig
@@ -41,7 +41,7 @@ PURE = replace(CONFIG, model=replace(TINY, encoder_dims=()), reconstruction=0.0)
 OF_SCENES = VideoGANConfig(
     size=32,
     num_frames=8,
-    latent_dim=1,
+    latent_dim=2,
     foreground_dims=(2, 2, 2),
     background_dims=(2, 2, 2),
     discriminator_dims=(2, 2, 2),
@@ -253,7 +253,7 @@ class Redrawing(VideoGAN):
 
     def encode(self, video):
         far = (video[:, None] - self.exam.video).flatten(2).abs().amax(2)  # (B, FEW)
-        which = (far.argmin(1)[:, None] + 0.5) / 1000
+        which = (far.argmin(1)[:, None].expand(-1, 2) + 0.5) / 1000
         return DiagonalGaussian(which, torch.zeros_like(which))
 
     def generate(self, z, still=None):
@@ -267,6 +267,7 @@ def few(monkeypatch):
     for module in (videogan_exam, videogan_sweep):
         monkeypatch.setattr(module, "EXAMINED", FEW)
     monkeypatch.setattr(videogan_exam, "MONITORED", FEW)
+    monkeypatch.setattr(videogan_exam, "plain_clips", lambda: draw_scenes(40).video)
     clips = scenes.held_out("plain", FEW)
     monkeypatch.setattr(videogan_sweep, "held_out", lambda _preset, _num=FEW: clips)
     return clips
@@ -301,6 +302,30 @@ def test_the_ratio_of_two_streams_to_one_is_that_of_their_flickers(few, monkeypa
         assert measured[name].value == pytest.approx(0.4, rel=0.05)
         assert measured[name].low <= 0.4 * 1.05
         assert measured[name].high >= 0.4 * 0.95
+
+
+class Reading(VideoGAN):
+    """Its posterior of a clip depends on the clip's brightness alone."""
+
+    def encode(self, video):
+        bright = video.mean((1, 2, 3, 4))[:, None]
+        mean = torch.cat([5 + 2 * bright, -3 * bright], 1)
+        return DiagonalGaussian(mean, torch.full_like(mean, math.log(0.25)))
+
+
+def test_codes_of_samples_are_spread_like_those_of_real_clips():
+    video = torch.randn(3000, 1, 1, 1, 1, generator=torch.Generator().manual_seed(3))
+    drawn = videogan_exam.prior(Reading(OF_SCENES), 4000, video=video).double()
+    assert drawn.mean(0).tolist() == pytest.approx([5, 0], abs=0.25)
+    covariance = drawn.T.cov().flatten().tolist()
+    assert covariance == pytest.approx([4.25, -6, -6, 9.25], rel=0.12)
+
+
+def test_without_an_encoder_codes_are_standard_normal():
+    model = VideoGAN(replace(OF_SCENES, encoder_dims=()))
+    drawn = videogan_exam.prior(model, 4000)
+    assert drawn.mean(0).tolist() == pytest.approx([0, 0], abs=0.07)
+    assert drawn.T.cov().flatten().tolist() == pytest.approx([1, 0, 0, 1], abs=0.07)
 
 
 SAMPLED = {"detection", "flicker_samples"}
@@ -417,7 +442,7 @@ def test_a_member_that_goes_on_begins_with_the_main_models_weights(recipe):
 
 
 def test_each_penalty_has_its_weight_and_no_other_difference():
-    assert sorted(videogan_sweep.PENALTIES) == [0, 0.1, 1, 10]
+    assert {0, 0.1, 1, 10} <= set(videogan_sweep.PENALTIES)
     for weight, recipe in videogan_sweep.PENALTIES.items():
         described = recipe.small.described()
         assert described.pop("mask_weight") == weight
@@ -553,7 +578,7 @@ class Camera(VideoGAN):
 
     def encode(self, video):
         far = (video[:, None] - street.walks("test")[0]).flatten(2).abs().amax(2)
-        which = far.argmin(1)[:, None] + 0.5
+        which = far.argmin(1)[:, None].expand(-1, 2) + 0.5
         return DiagonalGaussian(which, torch.zeros_like(which))
 
     def generate(self, z, still=None):
