@@ -19,7 +19,14 @@ from course_lib.evaluation.futures import Protocol, draw_contexts
 from course_lib.models.videogan import Composition, VideoGAN, VideoGANConfig
 from course_lib.models.videogan_conditional import ConditionalConfig, ConditionalVideoGAN
 from course_lib.nn.gaussian import DiagonalGaussian
-from course_lib.recipes import adversary, scenes, videogan, videogan_exam, videogan_sweep
+from course_lib.recipes import (
+    adversary,
+    scenes,
+    videogan,
+    videogan_exam,
+    videogan_roles,
+    videogan_sweep,
+)
 from course_lib.recipes import videogan_crossroads as crossroads
 from course_lib.recipes import videogan_street as street
 from course_lib.training import checkpoint
@@ -264,12 +271,13 @@ class Redrawing(VideoGAN):
 
 @pytest.fixture
 def few(monkeypatch):
-    for module in (videogan_exam, videogan_sweep):
+    for module in (videogan_exam, videogan_sweep, videogan_roles):
         monkeypatch.setattr(module, "EXAMINED", FEW)
     monkeypatch.setattr(videogan_exam, "MONITORED", FEW)
     monkeypatch.setattr(videogan_exam, "plain_clips", lambda: draw_scenes(40).video)
     clips = scenes.held_out("plain", FEW)
-    monkeypatch.setattr(videogan_sweep, "held_out", lambda _preset, _num=FEW: clips)
+    for module in (videogan_sweep, videogan_roles):
+        monkeypatch.setattr(module, "held_out", lambda _preset, _num=FEW: clips)
     return clips
 
 
@@ -466,7 +474,7 @@ class Continuing(ConditionalVideoGAN):
     """Continues the exam's clips; the roles of the streams are right or swapped."""
 
     def __init__(self, *, swapped):
-        super().__init__(replace(videogan_sweep.FIRST_FRAME_CONFIG.model, context=2))
+        super().__init__(replace(videogan_roles.FIRST_FRAME_CONFIG.model, context=2))
         self.exam, self.swapped = scenes.held_out("plain", FEW), swapped
 
     def generate(self, context, z):
@@ -484,8 +492,8 @@ def test_swapped_roles_show_in_the_background_and_in_the_mask(few):
     kept, swapped = (
         {
             name: metric.value
-            for name, metric in videogan_sweep.evaluate_roles(
-                Continuing(swapped=swapped), videogan_sweep.FIRST_FRAME_CONFIG
+            for name, metric in videogan_roles.evaluate_roles(
+                Continuing(swapped=swapped), videogan_roles.FIRST_FRAME_CONFIG
             ).items()
         }
         for swapped in (False, True)
@@ -500,12 +508,12 @@ def test_swapped_roles_show_in_the_background_and_in_the_mask(few):
 def test_the_sheet_of_a_conditional_member_is_read_like_all_others(few, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "SHEETS", tmp_path)
     monkeypatch.setattr(
-        videogan_sweep,
+        videogan_roles,
         "held_out",
         lambda _, num: Scenes(few.video[:num], few.mask[:num], few.background[:num]),
     )
-    config = videogan_sweep.FIRST_FRAME_CONFIG
-    image = videogan_sweep.roles_sheet(Continuing(swapped=True), config)
+    config = videogan_roles.FIRST_FRAME_CONFIG
+    image = videogan_roles.roles_sheet(Continuing(swapped=True), config)
     image.save(tmp_path / "roles.webp", lossless=True)
     sheet = videogan_exam.read_sheet("roles")
     video = to_panel(few.video)
@@ -516,11 +524,11 @@ def test_the_sheet_of_a_conditional_member_is_read_like_all_others(few, tmp_path
 
 
 def test_the_cure_asks_every_frame_back_and_meets_no_adversary():
-    config = videogan_sweep.ALL_FRAMES.small
+    config = videogan_roles.ALL_FRAMES.small
     assert config.described()["adversary_from"] > config.steps
     tiny = replace(config.model, **{f: (2, 2, 2) for f in config.model.__dict__ if "_dims" in f})
     model = ConditionalVideoGAN(tiny)
-    first = [each.first_step for each in videogan_sweep.ALL_FRAMES.objectives(model, config)]
+    first = [each.first_step for each in videogan_roles.ALL_FRAMES.objectives(model, config)]
     assert first[0] >= config.steps
     assert first[1] == 0
 
@@ -744,7 +752,7 @@ def test_shipped_results_are_of_this_recipe_and_lie_in_their_range(recipe):
         assert image.width % 34 == image.height % 34 == 0
 
 
-@pytest.mark.parametrize("recipe", [videogan_sweep.FIRST_FRAME, videogan_sweep.ALL_FRAMES])
+@pytest.mark.parametrize("recipe", [videogan_roles.FIRST_FRAME, videogan_roles.ALL_FRAMES])
 def test_a_conditional_members_results_say_where_the_sprite_is(recipe):
     assert set(shipped(recipe)["metrics"]) == ROLES
 
