@@ -46,6 +46,7 @@ SCENE_EXAM = "course_lib/recipes/scenes.py"
 VIDEOGAN_RECIPE = "course_lib/recipes/videogan.py"
 VIDEOGAN_EXAM = "course_lib/recipes/videogan_exam.py"
 VIDEOGAN_SWEEP = "course_lib/recipes/videogan_sweep.py"
+VIDEOGAN_ROLES = "course_lib/recipes/videogan_roles.py"
 VIDEOGAN_STREET = "course_lib/recipes/videogan_street.py"
 VIDEOGAN_CROSSING = "course_lib/recipes/videogan_crossroads.py"
 READER = "course_lib/models/classifier.py"
@@ -682,7 +683,7 @@ FAULTS = {
         (VIDEOGAN_EXAM, "z = mean + sigma * torch.randn", "z = mean + 0 * torch.randn"),
         (VIDEOGAN_EXAM, "= drawn.mask * 2 - 1,", "= drawn.mask,"),
         (VIDEOGAN_EXAM, "scenes.mask.roll(1, 0)", "scenes.mask"),
-        (VIDEOGAN_SWEEP, "drawn.background[:, None]", "drawn.video"),
+        (VIDEOGAN_ROLES, "drawn.background[:, None]", "drawn.video"),
         (VIDEOGAN_SWEEP, "model.load_state_dict(main_model().state_dict())", "main_model()"),
         (VIDEOGAN_SWEEP, 'torch.zeros_like(batch["video"])', 'batch["video"]'),
         (VIDEOGAN_STREET, "len(strip) - SPAN + 1, SPAN)", "len(strip) - SPAN + 1, SPAN - 1)"),
