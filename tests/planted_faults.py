@@ -62,6 +62,13 @@ CONDITIONAL = "course_lib/models/videogan_conditional.py"
 DETECTOR = "course_lib/models/detector.py"
 CROSSING = "course_lib/recipes/svg.py"
 EXAM = "course_lib/recipes/svg_exam.py"
+ATTENTION = "course_lib/nn/attention.py"
+AUTOENCODER = "course_lib/models/autoencoder.py"
+RECONSTRUCTION = "course_lib/methods/reconstruction.py"
+BLOCKS = "course_lib/models/vidhrformer.py"
+FAR = "course_lib/models/vptr.py"
+NAR_PAR = "course_lib/models/vptr_decoders.py"
+VPTR_VIDEO = "course_lib/models/vptr_video.py"
 
 PROPERTIES = "course_lib/checks/properties.py"
 CHECKS = "course_lib/checks/chapter1"  # and the rest of the file's name
@@ -70,6 +77,7 @@ TWO_SUMS = "_cost(real, 1).sum() + _cost(fake, 0).sum()\n\n\ndef"
 NO_GRADIENTS = "passes_gradients(_losses, large, LOGITS, ())"
 
 FED_TO_POSTERIOR = "posterior, h, skips = self._infer(video if fed is None else fed, context)"
+CODES_FROM_1 = "code = self.time_code[: features.shape[1]]"
 
 # test files: rows of (file, original text, faulty text)
 FAULTS = {
@@ -690,6 +698,67 @@ FAULTS = {
         (VIDEOGAN_STREET, 'load_strip("train"), config.batch_size', 'load_strip("test"), 16'),
         (VIDEOGAN_CROSSING, "drawn[:, given], video[:, given]", "drawn, video"),
         (VIDEOGAN_CROSSING, "turn_probs) < 1]", "turn_probs) <= 1]"),
+    ],
+    "tests/test_attention.py": [
+        (ATTENTION, "device=device).tril()", "device=device).tril(1)"),
+        (ATTENTION, "math.sqrt(queries.shape[-1])", "math.sqrt(query.shape[-1])"),
+        (ATTENTION, "places[:, None] - places[None]", "places[None] - places[:, None]"),
+        (ATTENTION, "torch.arange(1, length + 1)", "torch.arange(length)"),
+        (ATTENTION, "(a b) (k l) d -> ... (a k) (b l) d", "(a b) (l k) d -> ... (a k) (b l) d"),
+        (ATTENTION, "[self.keys, newer.keys]", "[newer.keys, self.keys]"),
+    ],
+    "tests/test_reconstruction.py": [
+        (RECONSTRUCTION, "(target.diff(dim=dim).abs()", "(target.diff(dim=dim)"),
+        (RECONSTRUCTION, ".pow(alpha).mean()", ".pow(alpha).sum()"),
+    ],
+    "tests/test_autoencoder.py": [
+        (AUTOENCODER, "super().__init__(*layers, nn.ReLU())", "super().__init__(*layers)"),
+        (AUTOENCODER, "stride = 2 if level < len(dims) else 1", "stride = 2"),
+    ],
+    "tests/test_vidhrformer.py": [
+        (BLOCKS, "asking = tokens + self.code", "asking = tokens = tokens + self.code"),
+        (
+            BLOCKS,
+            "self.attention.remember(asking, tokens)",
+            "self.attention.remember(tokens, tokens)",
+        ),
+        (
+            BLOCKS,
+            "return self.attention.remember(tokens + code, tokens)",
+            "return self.attention.remember(tokens + code, tokens + code)",
+        ),
+        (BLOCKS, "nn.GELU(),  # after", "nn.Identity(),  # after"),
+        (BLOCKS, "branch.new_ones(len(branch), 1, 1, 1, 1)", "torch.ones_like(branch)"),
+        (BLOCKS, "witness(x) if queries is None else witness(x) + queries", "witness(x)"),
+        (
+            BLOCKS,
+            "nn.LayerNorm([channels, config.map_size, config.map_size])",
+            "nn.BatchNorm2d(channels)",
+        ),
+    ],
+    "tests/test_vptr.py": [
+        (
+            FAR,
+            "causal_mask(end, device=device)[start:]",
+            "causal_mask(end, device=device)[: end - start]",
+        ),
+        (
+            FAR,
+            "self.time_code[start:end], past=before",
+            "self.time_code[: end - start], past=before",
+        ),
+        (FAR, "features.shape[1] > self.config.window:", "False:"),
+        (FAR, 'replace(_BLOCK, norm="frame")', 'replace(_BLOCK, norm="layer")'),
+        (NAR_PAR, "code = self.time_code[length - features.shape[1] : length]", CODES_FROM_1),
+        (NAR_PAR, "blank = torch.zeros_like(queries)", "blank = queries"),
+        (NAR_PAR, "first = self.config.context - 1 + start", "first = self.config.context + start"),
+        (NAR_PAR, "fed if state.past else", "fed if True else"),
+        (NAR_PAR, "memory[number], queries=queries", "memory[0], queries=queries"),
+    ],
+    "tests/test_vptr_video.py": [
+        (VPTR_VIDEO, "        self.autoencoder.eval()\n", ""),
+        (VPTR_VIDEO, "if rollout.through_pixels else features", "if False else features"),
+        (VPTR_VIDEO, "autoencoder.requires_grad_(False)", "autoencoder"),
     ],
 }
 

@@ -101,13 +101,18 @@ def test_features_stay_0_or_more_and_finite(kind, config):
     assert output.std() > 0.1
 
 
-def spread(reach, whole_frame=False):
-    """Through windows of 2 x 2, then a convolution of 3 x 3 or a norm of the whole frame."""
+def near(y, x, side):
+    """What a convolution of 3 x 3 looks at."""
+    square = [(y + down, x + right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    return [(b, a) for b, a in square if 0 <= b < side and 0 <= a < side]
+
+
+def spread(reach, whole_frame=False, side=4):
+    """Backwards through a convolution, or a norm of the whole frame, and windows of 2 x 2."""
     seen = set()
     for t, y, x in reach:
-        near = [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-        near = [(b, a) for b in range(4) for a in range(4) if whole_frame or (b, a) in near]
-        for b, a in near:
+        frame = [(b, a) for b in range(side) for a in range(side)]
+        for b, a in frame if whole_frame else near(y, x, side):
             top, left = b - b % 2, a - a % 2
             seen |= {(t, top + down, left + right) for down in (0, 1) for right in (0, 1)}
     return seen
@@ -191,20 +196,28 @@ def test_nar_s_frames_all_see_the_whole_context(norm):
         assert (found.sum((1, 2)) > 1e-9).all()
 
 
-def test_nar_asks_the_context_at_its_own_place():
-    """Blank targets carry nothing: with one block, what is seen was brought near by the encoder."""
-    model = make(NonAutoregressiveVPTR, replace(NAR, depth=1, decoder_depth=1))
-    with torch.no_grad():  # the last convolution keeps its middle tap alone
-        middle = torch.zeros(3, 3, dtype=torch.float64)
-        middle[1, 1] = 1
-        model.decoder[0].convolution.layers[3].weight.mul_(middle)
-    found = influence(model, features(3), (0, 0, 0))[0]
-    allowed = torch.zeros(4, 4, dtype=torch.bool)
-    for _, y, x in spread({(0, 0, 0)}):
-        allowed[y, x] = True
-    assert (found[:, allowed] > 1e-9).all()
-    assert (found[:, ~allowed] == 0).all()
-    assert not allowed.all()
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("kind", [NonAutoregressiveVPTR, PartiallyAutoregressiveVPTR])
+def test_nar_and_par_see_exactly_what_their_layers_allow(kind, training):
+    """One block each: at its own place a frame asks what the encoder brought there.
+
+    The last convolution reaches one place further. NAR's targets are blank, so no more is seen;
+    PAR's are frames, of which the past ones come through the block among them.
+    """
+    config = replace(NAR, depth=1, decoder_depth=1, block=replace(BLOCK, map_size=8))
+    model = make(kind, config).train(training)
+    frames = 3 if kind is NonAutoregressiveVPTR else 5
+    known = draw(1, frames, 8, 8, 8).relu()
+    for t, row, column in ((0, 0, 0), (1, 7, 4), (2, 3, 3)):
+        asking = {(0, y, x) for y, x in near(row, column, 8)}
+        last = 2 if kind is NonAutoregressiveVPTR else 2 + t
+        allowed = torch.zeros(frames, 8, 8, dtype=torch.bool)
+        for _, y, x in spread(asking, side=8):
+            allowed[: last + 1, y, x] = True
+        found = influence(model, known, (t, row, column))[0]
+        assert not allowed.all()
+        assert (found[~allowed] == 0).all()
+        assert (found[allowed] > 1e-10).all()
 
 
 @pytest.mark.parametrize("training", [False, True])

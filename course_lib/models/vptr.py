@@ -66,7 +66,7 @@ class VPTRConfig:
 
 _BLOCK = VidHRFormerConfig(dim=528, num_heads=8, dropout=0.1)
 PUBLISHED_FAR = VPTRConfig(depth=12, block=replace(_BLOCK, norm="frame"))
-# The paper speaks of BatchNorm; the released decoder has LayerNorm, as the printed size demands.
+# The released encoder has BatchNorm and the decoder LayerNorm: only so is the printed size reached.
 PUBLISHED_NAR = VPTRConfig(
     depth=4, decoder_depth=8, block=replace(_BLOCK, norm="batch"), decoder_norm="frame"
 )

@@ -100,7 +100,7 @@ class EncoderDecoder(nn.Module):
 
 
 class NonAutoregressiveVPTR(EncoderDecoder):
-    """NAR: all future frames at once. `frame_queries` are all that tells one from another place."""
+    """NAR: all future frames at once; they begin blank, and `frame_queries` ask in their stead."""
 
     def __init__(self, config: VPTRConfig) -> None:
         super().__init__(config)
