@@ -1,8 +1,8 @@
 """Chapter 2: the two-stream VAE-GAN on scenes, its continuation as a pure GAN, and a sweep.
 
-Source: Vondrick et al. 2016 (arXiv 1609.02612). The pure GAN is theirs. From scratch it does not
-find the split in minutes, so the main model has a whole-clip encoder: the code of a real clip must
-draw that clip again (squared and absolute error, KL to N(0, I)), while the discriminator judges
+Source: Vondrick et al. 2016 (arXiv 1609.02612). The pure GAN is theirs. From scratch it draws
+poorly after minutes, so the main model has a whole-clip encoder: the code of a real clip must draw
+that clip again (squared and absolute error, KL to N(0, I)), while the discriminator judges
 reconstructions and, later, samples. It is named a two-stream VAE-GAN, for that is what it is.
 
 Measured on held-out clips and on samples, with the detector of `scenes.py`:
@@ -128,13 +128,6 @@ def recipe(name: str, sentence: str, small: SceneGAN, **changes: Any) -> Recipe:
             **changes,
         }
     )
-
-
-def from_main(config: VideoGANConfig) -> VideoGAN:
-    """The players of the main recipe, to go on from."""
-    model = VideoGAN(config)
-    model.load_state_dict(VIDEOGAN.load().state_dict())
-    return model
 
 
 SMALL = SceneGAN(
