@@ -182,6 +182,21 @@ def test_digits_that_lie_beside_their_own_class_are_separated(monkeypatch):
     assert recipe.separation(tiny_model()).value == pytest.approx(2 / 3)
 
 
+def test_a_vae_is_measured_on_draws_of_its_codes_and_an_autoencoder_on_their_means(monkeypatch):
+    num, nothing = 2000, Metric(0.0, 0.0, 0.0)
+    wide = DiagonalGaussian(torch.zeros(num, 2), torch.full((num, 2), math.log(4)))
+    paper = torch.zeros(num, 1, 28, 28), torch.zeros(num, dtype=torch.int64)
+    monkeypatch.setattr(recipe, "codes", lambda *_: wide)
+    monkeypatch.setattr(recipe, "decode", lambda _, z: z[:, :1, None, None].expand(-1, 1, 28, 28))
+    monkeypatch.setattr(recipe, "digits", lambda _: paper)
+    for name in ("separation", "share_read"):
+        monkeypatch.setattr(recipe, name, lambda *_, **__: nothing)
+    monkeypatch.setattr(recipe, "random_places", lambda *_, **__: wide.mean)
+    drawn = recipe.evaluate(tiny_model(), recipe.VAE_CONFIG)["error"].value
+    assert abs(drawn - 4) < 4 * math.sqrt(2 * 4**2 / num)  # four standard errors of a mean of z^2
+    assert recipe.evaluate(tiny_model(), recipe.PLAIN_CONFIG)["error"].value == 0
+
+
 def test_a_picture_is_read_where_the_classifier_is_sure():
     real = recipe.digits("test")[0][:200]
     between = (real + real.flip(0)) / 2
