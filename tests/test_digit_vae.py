@@ -13,6 +13,7 @@ from course_lib.models.digit_vae import DigitVAE, DigitVAEConfig
 from course_lib.nn.gaussian import DiagonalGaussian
 from course_lib.recipes import digit_vae as recipe
 from course_lib.training.loop import train_steps
+from course_lib.training.recipe import Metric
 
 TINY = DigitVAEConfig(latent_dim=3, channels=(2, 3, 4), hidden_dim=5)
 
