@@ -11,11 +11,12 @@ from course_lib.checks.properties import (
     agrees,
     both,
     fresh_generator,
+    given_plain_numbers,
     part,
     returns_pair,
     spares_its_arguments,
 )
-from course_lib.checks.report import Property, Verdict, examine
+from course_lib.checks.report import Verdict, examine
 from course_lib.evaluation import distributions
 
 CLOUD = ("samples", "modes", "radius", "minimum")
@@ -90,16 +91,7 @@ def mode_coverage(function) -> Verdict:
         "mode_coverage",
         function,
         distributions.mode_coverage,
-        {sentence: _given_plain_numbers(check) for sentence, check in properties.items()},
-    )
-
-
-def _given_plain_numbers(check: Property) -> Property:
-    """The same property of a function whose last two arguments are a float and an int."""
-    return lambda function: check(
-        lambda samples, modes, radius, minimum: function(
-            samples, modes, radius.item(), minimum.item()
-        )
+        {sentence: given_plain_numbers(check) for sentence, check in properties.items()},
     )
 
 

@@ -10,19 +10,22 @@ from course_lib.checks.report import Fault, Property
 Draw = Callable[[], tuple[Tensor, ...]]  # fresh random arguments at every call
 
 
-def returns(draw: Draw, shape: tuple[int, ...], names: tuple[str, ...], hint: str) -> Property:
-    """The property to ask first: the candidate runs and gives a float tensor of this shape."""
+def returns(
+    draw: Draw, shape: tuple[int, ...], names: tuple[str, ...], hint: str, *, boolean: bool = False
+) -> Property:
+    """The property to ask first: the candidate runs, and gives a tensor of this shape."""
 
     def check(candidate: Callable) -> Fault | None:
         inputs = draw()
         result = candidate(*inputs)
         observed = repr(result)
         if isinstance(result, Tensor):
-            if result.shape == shape and result.is_floating_point():
+            right = result.dtype == torch.bool if boolean else result.is_floating_point()
+            if result.shape == shape and right:
                 return None
             observed = f"a {result.dtype} tensor of shape {tuple(result.shape)}"
-        given = describe(inputs, names)
-        return Fault(given, f"a torch.float32 tensor of shape {shape}", observed, hint)
+        wanted = f"a {torch.bool if boolean else torch.float32} tensor of shape {shape}"
+        return Fault(describe(inputs, names), wanted, observed, hint)
 
     return check
 
@@ -53,6 +56,13 @@ def both(check: Property) -> Property:
     """The same property, asked of the two numbers that a function returns as one tensor (2,)."""
     return lambda function: check(
         lambda *inputs: torch.stack([torch.as_tensor(x).double() for x in function(*inputs)])
+    )
+
+
+def given_plain_numbers(check: Property) -> Property:
+    """The same property of a function that takes a number for each tensor of no dimensions."""
+    return lambda function: check(
+        lambda *inputs: function(*(x.item() if x.ndim == 0 else x for x in inputs))
     )
 
 
@@ -174,6 +184,11 @@ def fresh_generator() -> torch.Generator:
 
 
 def numbers(values: Tensor) -> str:
-    """The first four values of a tensor as text."""
-    shown = ", ".join(f"{value:.3f}" for value in values.flatten()[:4].tolist())
+    """The first four values of a tensor as text; a mask (N, M) row by row, x where it is True."""
+    if values.dtype == torch.bool and values.ndim == 2:
+        return " / ".join("".join("x" if look else "." for look in row) for row in values.tolist())
+    first = values.flatten()[:4].tolist()
+    shown = ", ".join(f"{x:.3f}" if isinstance(x, float) else str(x) for x in first)
+    if values.ndim == 0:
+        return shown
     return f"[{shown}{', ...' if values.numel() > 4 else ''}]"
