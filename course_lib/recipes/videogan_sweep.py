@@ -89,7 +89,7 @@ PURE = recipe(
     "videogan_pure",
     "The main model's generator, going on as a pure GAN",
     replace(
-        LATER, steps=1500, reconstruction=0.0, adversary_from=80, discriminator_rate=4e-4, r1=0.1
+        LATER, steps=4000, reconstruction=0.0, adversary_from=80, discriminator_rate=4e-4, r1=0.1
     ),
     draw=draw_codes,
     build=from_main,

@@ -1022,8 +1022,9 @@ Player(
 )
 
 # %% [markdown] lang="en"
-# Are they real to *your* eye? Many are: one rounded shape of one colour that walks. Others split in
-# two, melt together or fade; no true shape does that. The pure GAN fades less often.
+# Are they real to *your* eye? Those of the VAE-GAN are in part: shapes split in two, melt together
+# or fade. After the pure GAN's updates most of them are what the data are: one shape of one colour that
+# walks straight on. Corners are still round.
 
 # %% [markdown] lang="en"
 # ### Your turn: put a price on the mask
