@@ -73,6 +73,7 @@ VPTR_VIDEO = "course_lib/models/vptr_video.py"
 PROPERTIES = "course_lib/checks/properties.py"
 CHECKS = "course_lib/checks/chapter1"  # and the rest of the file's name
 CHECKS2 = "course_lib/checks/chapter2"
+CHECKS3 = "course_lib/checks/chapter3"
 TWO_SUMS = "_cost(real, 1).sum() + _cost(fake, 0).sum()\n\n\ndef"
 NO_GRADIENTS = "passes_gradients(_losses, large, LOGITS, ())"
 
@@ -593,6 +594,27 @@ FAULTS = {
         (f"{CHECKS2}_iou.py", "empty: float = 1.0", "empty: float = 0.0"),
         (f"{CHECKS2}_iou.py", "predicted[0], truth[0], predicted[1] = False, False,", "truth[0] ="),
         (PROPERTIES, "for x in parts] == [True, True]", "for x in parts]"),
+    ],
+    "tests/test_chapter3_checks.py": [
+        (f"{CHECKS3}.py", "start: int = 1,", "start: int = 0,"),
+        (
+            f"{CHECKS3}.py",
+            "_mask(frames, lambda i, j: j >= i)",
+            "_mask(frames, lambda i, j: j > i)",
+        ),
+        (f"{CHECKS3}_attention.py", "total.where(total > 0, 1)", "total"),
+        (f"{CHECKS3}_attention.py", "lengths = 100 + 200 *", "lengths = 1 +"),
+        (f"{CHECKS3}_windows.py", "else row * (width // size)", "else row * (height // size)"),
+        (f"{CHECKS3}_windows.py", ".argsort()  #", "  #"),
+        (f"{CHECKS3}_planted.py", "return centred / (", "return x / ("),
+        (f"{CHECKS3}_planted.py", "nn.GELU(), TimeConvolution(2, 0)", "TimeConvolution(1, 1)"),
+        (
+            f"{CHECKS3}_planted.py",
+            "TimeBatchNorm()\n        ).eval()",
+            "TimeBatchNorm()\n        )",
+        ),
+        (f"{CHECKS3}_leaks.py", "planted.guilty, slice(1, 2)", "planted.guilty, slice(0, 1)"),
+        (f"{CHECKS3}_leaks.py", "torch.random.fork_rng(devices=[])", "torch.enable_grad()"),
     ],
     "tests/test_latent_pad.py": [
         ("course_lib/widgets/latent_pad.py", "(self._y, self._x)", "(self._x, self._y)"),

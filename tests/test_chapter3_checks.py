@@ -376,7 +376,8 @@ LEAK_TESTS = {
     "You acquit every model": without_a_copy,
     "You accuse every model": lambda model, features: True,
     "True means that the future": lambda model, features: not leaks(model, features),
-    "LayerNorm subtracts that": leak_test(lambda x: x + 1),
+    "You shifted or scaled": leak_test(lambda x: x + 1),
+    "LayerNorm undoes that": leak_test(lambda x: 2 * x),
     "sum over the channels": leaks_by_sum,
     "You changed the past": leak_test(late=lambda t: slice(t), outputs=lambda t: slice(t, None)),
     "and compared later outputs": leak_test(

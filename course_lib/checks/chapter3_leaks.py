@@ -163,8 +163,8 @@ MISTAKES: dict[str, LeakTest] = {
     "True and False are swapped: True means that the future leaks.": (
         lambda model, features: not _compare(model, features)
     ),
-    "You shifted all channels of a frame alike: LayerNorm subtracts that, and no leak is seen. "
-    "Add random numbers, one for each channel.": partial(_compare, change=lambda x: x + 1),
+    "You shifted or scaled all channels of a frame alike: LayerNorm undoes that, and no leak is "
+    "seen. Add random numbers, one for each channel.": partial(_compare, change=lambda x: x + 1),
     "You took the gradient of a sum over the channels: behind a LayerNorm that sum is constant. "
     "Weigh the channels at random, or take one output at a time.": _slope_of_the_sum,
     "You changed the past and compared later outputs: they may change. Change the frames from t "

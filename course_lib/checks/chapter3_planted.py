@@ -32,7 +32,9 @@ class Norm(Centre):
     def forward(self, x: Tensor) -> Tensor:
         """The frames, centred and scaled."""
         centred = super().forward(x)
-        return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        return (
+            centred / (centred.square().mean(-1, keepdim=True) + 1e-30).sqrt()
+        )  # doubled: the same
 
 
 class Look(nn.Module):
