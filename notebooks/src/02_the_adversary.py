@@ -1582,7 +1582,8 @@ plots.curves(
 # Then the IoU rises, without encoder and without labels. But look at the clips: colours are
 # speckled, shapes come and go, and the picture flickers by
 # {{videogan_scratch.metrics.flicker_samples.value:.1f}} grey levels, where the warm-started GAN has
-# {{videogan_pure.metrics.flicker_samples.value:.2f}}. So the adversary *can* find the split alone; in
+# {{videogan_pure.metrics.flicker_samples.value:.2f}} (after {{videogan_pure.config.steps}} updates, not
+# {{videogan_scratch.config.steps}}). So the adversary *can* find the split alone; in
 # our minutes it does not learn to draw. Detection and IoU by themselves would have told you a
 # better story than the pictures do.
 
