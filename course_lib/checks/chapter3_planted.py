@@ -27,14 +27,12 @@ class Centre(nn.Module):
 
 
 class Norm(Centre):
-    """LayerNorm with no weights; exact on the numbers of `draw_features`, unlike the kernel."""
+    """LayerNorm with no weights, to which a frame shifted or doubled is exactly the same."""
 
     def forward(self, x: Tensor) -> Tensor:
         """The frames, centred and scaled."""
         centred = super().forward(x)
-        return (
-            centred / (centred.square().mean(-1, keepdim=True) + 1e-30).sqrt()
-        )  # doubled: the same
+        return centred / (centred.square().mean(-1, keepdim=True) + 1e-30).sqrt()
 
 
 class Look(nn.Module):
