@@ -949,7 +949,7 @@ Player(
 )
 
 # %% [markdown] lang="en"
-# What is lost, is lost at the rim: of a shape with some forty pixels, a quarter are rim.
+# What is lost, is lost at the rim, and of so small a shape much is rim.
 #
 # ### Why motion is no witness
 #
@@ -1556,7 +1556,7 @@ plots.curves(
 # ### What the warm start changes
 #
 # The pure GAN is the paper's own training: no encoder, no squared error. Once it begins with the main
-# model's weights, once with random ones. In trials of four minutes it had never found the split from
+# model's weights, once with random ones. In shorter trials it had never found the split from
 # scratch, so that is what we expected. A witness, the detector, looks at a hundred samples after every
 # hundred updates.
 
