@@ -106,7 +106,7 @@ def first_blocks(
 def without_convolution(model: nn.Module) -> Iterator[None]:
     """While the block runs, the convolutional feed-forward of every block adds nothing."""
     hooks = [
-        module.register_forward_hook(lambda _, __, output: torch.zeros_like(output))
+        module.register_forward_hook(_silence)
         for module in model.modules()
         if isinstance(module, ConvFFN)
     ]
@@ -115,6 +115,10 @@ def without_convolution(model: nn.Module) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _silence(_: nn.Module, __: tuple[Tensor], output: Tensor) -> Tensor:
+    return torch.zeros_like(output)
 
 
 def may_see(
