@@ -110,10 +110,16 @@ def context_lengths(config: VPTRTraining, generator: torch.Generator) -> Tensor:
     return torch.full((config.batch_size,), seen)
 
 
-def draw(config: VPTRTraining, generator: torch.Generator) -> dict[str, Tensor]:
+def draw_video(config: VPTRTraining, generator: torch.Generator) -> dict[str, Tensor]:
     """New clips of train digits."""
-    video = world("train", config.size).sample(config.batch_size, generator=generator).video
-    return {"video": video, "seen": context_lengths(config, generator)}
+    clips = world("train", config.size).sample(config.batch_size, generator=generator)
+    return {"video": clips.video}
+
+
+def draw(config: VPTRTraining, generator: torch.Generator) -> dict[str, Tensor]:
+    """New clips of train digits, and how many frames of context NAR is shown."""
+    video = draw_video(config, generator)
+    return {**video, "seen": context_lengths(config, generator)}
 
 
 def evaluate(model: nn.Module, config: VPTRTraining) -> dict[str, Metric]:
@@ -280,6 +286,7 @@ CONVLSTM = replace(
     full=replace(FULL, model=ConvLSTMConfig(size=64, patch_size=4, dims=(128, 128))),
     build=ConvLSTM,
     objectives=convlstm_objectives,
+    draw=draw_video,
     evaluate=evaluate,
 )
 
