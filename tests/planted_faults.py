@@ -69,11 +69,16 @@ BLOCKS = "course_lib/models/vidhrformer.py"
 FAR = "course_lib/models/vptr.py"
 NAR_PAR = "course_lib/models/vptr_decoders.py"
 VPTR_VIDEO = "course_lib/models/vptr_video.py"
+INFLUENCE = "course_lib/evaluation/influence.py"
+ATTENTION_COST = "course_lib/evaluation/attention_cost.py"
+COST = "course_lib/evaluation/cost.py"
+VPTR_EXAM = "course_lib/recipes/vptr_exam.py"
 
 PROPERTIES = "course_lib/checks/properties.py"
 CHECKS = "course_lib/checks/chapter1"  # and the rest of the file's name
 CHECKS2 = "course_lib/checks/chapter2"
 CHECKS3 = "course_lib/checks/chapter3"
+CHECKS4 = "course_lib/checks/chapter4"
 TWO_SUMS = "_cost(real, 1).sum() + _cost(fake, 0).sum()\n\n\ndef"
 NO_GRADIENTS = "passes_gradients(_losses, large, LOGITS, ())"
 
@@ -615,6 +620,68 @@ FAULTS = {
         ),
         (f"{CHECKS3}_leaks.py", "planted.guilty, slice(1, 2)", "planted.guilty, slice(0, 1)"),
         (f"{CHECKS3}_leaks.py", "torch.random.fork_rng(devices=[])", "torch.enable_grad()"),
+    ],
+    "tests/test_chapter4_checks.py": [
+        (f"{CHECKS4}.py", "if model.lengths == [NUM_FRAMES - 1]:", "if model.lengths:"),
+        (
+            f"{CHECKS4}.py",
+            "passes_gradients(truth, large, CLIPS, (WEIGHTS,))",
+            "passes_gradients(truth, large, CLIPS, ())",
+        ),
+        (f"{CHECKS4}.py", "                    Warning,\n", ""),
+        (f"{CHECKS4}_models.py", "(places * (x @ older)", "((x @ older)"),
+        (f"{CHECKS4}_models.py", "            state = state @ turn\n", ""),
+        (f"{CHECKS4}_models.py", "        except NotImplementedError:\n            raise\n", ""),
+        (f"{CHECKS4}_rollout.py", "draw_clips(2, 2, 5, 4, 3)", "draw_clips(2, 2, 5, 4, 9)"),
+        (
+            f"{CHECKS4}_rollout.py",
+            "spares_its_arguments(narrow, ROLLOUT)",
+            "lambda candidate: None",
+        ),
+        (f"{CHECKS4}_cache.py", "(keys, values) if keys.shape[1] else None", "(keys, values)"),
+        (f"{CHECKS4}_cache.py", "check(over(function))", "check(over(_look))"),
+        (f"{CHECKS4}_looks.py", "scores.exp().tril()", "scores.exp()"),
+        (f"{CHECKS4}_witness.py", "even = _draw_frames(2, 4,", "even = _draw_frames(2, 3,"),
+        (f"{CHECKS4}_witness.py", "[_draw_frames(2, 3, 1, 2, 2, 4), uneven]", "[even]"),
+        (f"{CHECKS4}_blocks.py", "draw_clips(3, 2, 2, 5, 4, 6)", "draw_clips(3, 2, 6, 5, 4, 6)"),
+        (f"{CHECKS4}_blocks.py", "draw_clips(3, 2, 7, 6, 2, 5)", "draw_clips(3, 2, 7, 6, 2, 1)"),
+    ],
+    "tests/test_influence.py": [
+        (INFLUENCE, "slope[0].square().sum(1)", "slope[0].sum(1).square()"),
+        (INFLUENCE, "torch.randn(shape, generator=generator, **like)", "torch.ones(shape, **like)"),
+        (INFLUENCE, "for chosen in reversed(each):", "for chosen in each:"),
+        (INFLUENCE, 'whole_frame=norm == "frame"', "whole_frame=False"),
+        (INFLUENCE, "3, stride=1, padding=1", "5, stride=1, padding=2"),
+        (INFLUENCE, '"thw,ts->shw"', '"thw,st->shw"'),
+        (INFLUENCE, "windows @ looks", "windows @ looks.T"),
+        (INFLUENCE, 'if norm == "batch" and training and', 'if norm == "batch" and'),
+        (INFLUENCE, "return model.norm(x)", "return x"),
+        (INFLUENCE, ".norm(dim=1))", ".sum(1))"),
+        (INFLUENCE, "return torch.zeros_like(output)", "return output"),
+        (ATTENTION_COST, "tokens * num_frames", "tokens * map_size"),
+        (ATTENTION_COST, "joint=2 *", "joint="),
+    ],
+    "tests/test_cost.py": [
+        (COST, "return counter.total // 2", "return counter.total"),
+        (COST, "sdpa_kernel(SDPBackend.MATH), ", ""),
+        (COST, "return median(times)", "return sum(times) / len(times)"),
+        (COST, "        function()  # the first", "        # the first"),
+    ],
+    "tests/test_vptr_exam.py": [
+        (VPTR_EXAM, "exam.future).double() / 4", "exam.future).double()"),
+        (VPTR_EXAM, "mse(prediction.clamp(-1, 1),", "mse(prediction,"),
+        (VPTR_EXAM, "columns, rows = (corner", "rows, columns = (corner"),
+        (VPTR_EXAM, "    ).amin(0)", "    ).amax(0)"),
+        (VPTR_EXAM, "ink[:, :-1].square()", "ink[:, 1:].square()"),
+        (
+            VPTR_EXAM,
+            "(found.mean(1), least.mean(1), clips)",
+            "(found.mean(1), found.mean(1), clips)",
+        ),
+        (VPTR_EXAM, "least[:, step], clips)", "least[:, 0], clips)"),
+        (VPTR_EXAM, "read[:, step].sum()", "read[:, 0].sum()"),
+        (VPTR_EXAM, 'seen = world("train", size)', "seen = held_out"),
+        (VPTR_EXAM, "clips.positions[:, CONTEXT:, 0]", "clips.positions[:, :HORIZON, 0]"),
     ],
     "tests/test_latent_pad.py": [
         ("course_lib/widgets/latent_pad.py", "(self._y, self._x)", "(self._x, self._y)"),

@@ -120,6 +120,10 @@ def rolled(show=lambda known, new: torch.cat([known, new], 1), cut=None, output=
     return wrong
 
 
+def old_ones_reversed(known):
+    return torch.cat([known[:, :-1].flip(1), known[:, -1:]], 1)
+
+
 def fed_by(new_frame):
     """A rollout that appends something else than its prediction."""
 
@@ -202,6 +206,7 @@ ROLLOUTS = {
     "begin with the context's": lambda m, c, h, w: with_context(m, c, h, w)[:, :h],
     "come a step late": lambda m, c, h, w: with_context(m, c, h, w)[:, -h - 1 : -1],
     "append its last output, and so on": lambda *inputs: rollout(*inputs).relu(),
+    "Show the model all that is known": rolled(cut=lambda known, size: old_ones_reversed(known)),
     "kept the oldest frames": rolled(cut=lambda known, size: known[:, :size]),
     "never dropped a frame": rolled(cut=lambda known, size: known),
     "cut the context once": cut_once,
@@ -571,6 +576,9 @@ PREDICTIONS = {
     "a frame too long": lambda m, c, h, b, o: predict_in_blocks(m, c, h, b, o + 1),
     "a frame too short": lambda m, c, h, b, o: predict_in_blocks(m, c, h, b, max(1, o - 1)),
     "append the first `block`": lambda *a: predict_in_blocks(*a).relu(),
+    "Until there are enough": blocked(
+        lambda known, newest, whole, overlap: old_ones_reversed(known[:, -overlap:])
+    ),
     "may be shorter than `overlap`": cut_to_the_overlap,
     "write into their argument": blocks_in_place,
 }
