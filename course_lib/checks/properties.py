@@ -93,14 +93,22 @@ def agrees(
         for large in (draws[-1]() for _ in range(5)):
             outcome = candidate(*_copies(large))
             hits.update(m for m, mistake in mistakes.items() if close(outcome, mistake(*large)))
-        return Fault(
-            given=describe(inputs, names),
-            expected=numbers(expected),
-            observed=numbers(result) if isinstance(result, Tensor) else repr(result),
-            hint=hits.most_common(1)[0][0],
-        )
+        return Fault(describe(inputs, names), *_shown(expected, result), hits.most_common(1)[0][0])
 
     return check
+
+
+def _shown(expected: Tensor, result: object) -> tuple[str, str]:
+    """Both as text; of many numbers those from the first on that differs."""
+    if not isinstance(result, Tensor):
+        return numbers(expected), repr(result)
+    if result.shape != expected.shape or expected.numel() <= 4 or expected.dtype == torch.bool:
+        return numbers(expected), numbers(result)
+    equal = torch.isclose(result.double(), expected.double(), atol=1e-5)
+    first = int(equal.int().flatten().argmin())
+    place = [int(i) for i in torch.unravel_index(torch.tensor(first), expected.shape)]
+    where = f"from {place} on " if first else ""
+    return where + numbers(expected.flatten()[first:]), where + numbers(result.flatten()[first:])
 
 
 def spares_its_arguments(draw: Draw, names: tuple[str, ...]) -> Property:

@@ -42,7 +42,7 @@ Continuations = Float[Tensor, "B H 1 S S"]
 class Exam:
     """Clips of held-out digits with the one future that happens, and what is true of them."""
 
-    context: Continuations
+    context: Float[Tensor, "B T 1 S S"]
     future: Continuations
     corner: Int64[Tensor, "B H 2"]  # pixels, (x, y) of the digit's upper left corner
     label: Int64[Tensor, "B"]

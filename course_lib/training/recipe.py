@@ -80,7 +80,7 @@ class Config:
     precision: Literal["32-true", "bf16-mixed"] | None = (
         None  # None: "bf16-mixed" on CUDA, "32-true" elsewhere
     )
-    channels_last: bool = False  # on CUDA only, for two-dimensional convolutions
+    channels_last: bool = False  # in memory, which makes two-dimensional convolutions faster
     compile: bool = False  # on CUDA only; a loss with second derivatives cannot be compiled
 
     def __post_init__(self) -> None:

@@ -101,16 +101,14 @@ def _begin(
 
 
 def _place(state: State, config: Config, device: torch.device) -> None:
-    """Move the networks to the device, and give them what makes CUDA fast."""
+    """Move the networks to the device, and give them what makes it fast."""
     state.model.to(device)
     state.ema.model.to(device)
-    if device.type != "cuda":
-        return
     if config.channels_last:
         for weight in state.model.parameters():
             if weight.dim() == 4:  # the format exists for (B, C, H, W) only
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    if config.compile:
+    if config.compile and device.type == "cuda":
         state.model.compile()
 
 

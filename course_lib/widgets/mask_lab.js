@@ -1,7 +1,7 @@
 // The browser's half of mask_lab.py: what a query may see is worked out here, what the network does
 // with it comes from the kernel.
 
-const CELL = 24; // canvas pixels of a place
+const EDGE = 192; // canvas pixels of a map
 const FORBIDDEN = "#34373b", HATCH = "#5a5e63", ALLOWED = "#1f4b73", OUTLINE = "#56b4e9";
 const QUERY = "#ffffff", LEAK = "#ff4f8b";
 const HEAT = [[31, 75, 115], [192, 86, 26], [255, 176, 0], [255, 246, 207]];
@@ -49,17 +49,17 @@ class Lab {
     this.seen = create("output", { class: "mf-seen" });
     this.cells = frames.map((i) => frames.map((j) => this.makeCell(i, j)));
     this.found = frames.map(() => frames.map(() => create("td")));
-    this.title = create("caption", {}, "The mask: who may look");
+    this.title = create("caption", {});
     this.presets = Object.entries(PRESETS).map(([key, name]) =>
       button(name || whose, () => this.set({ mask: model.get("scene").presets[key] })));
     this.verdict = create("div", { class: "mf-verdict", role: "status" });
     this.editor = create("div", { class: "mf-edit" }, this.table(this.title, this.cells),
-      create("div", { class: "mf-row" }, ...this.presets), create("p", { class: "mf-status" }, note));
+      create("div", { class: "mf-row" }, ...this.presets), ...(note ? [create("p", { class: "mf-status" }, note)] : []));
     this.root = create("div", { class: "mf-reader mf-lab", role: "group", "aria-label": "Mask laboratory" },
       create("div", { class: "mf-row" }, this.layer, this.block), this.note, this.strip, this.asking,
       this.legend(), this.seen,
       create("div", { class: "mf-tables" }, this.editor, create("div", { class: "mf-edit" },
-        this.table(create("caption", {}, "Measured: who depends on whom"), this.found), this.verdict)));
+        this.table(create("caption", {}, "Measured: row depends on column"), this.found), this.verdict)));
     keepKeys(this.root, (event) => this.onKey(event));
     el.append(this.root);
     this.stopListening = listen(model, ["value", "answer"], () => this.draw());
@@ -70,7 +70,7 @@ class Lab {
     const scale = [0, 0.25, 0.5, 0.75, 1].map(color).join(", ");
     const sign = (style, text) => create("span", {}, create("i", { style }), text);
     return create("div", { class: "mf-legend" },
-      sign(`border: 2px solid ${QUERY}; border-radius: 50%; background: ${ALLOWED}`, "query"),
+      sign(`border: 2px solid ${QUERY}; border-radius: 50%; background: ${ALLOWED}; box-shadow: 0 0 0 1px #000000`, "query"),
       sign(`border: 2px solid ${OUTLINE}; background: ${ALLOWED}`, "may see"),
       sign(`background: linear-gradient(135deg, ${FORBIDDEN} 45%, ${HATCH} 45% 55%, ${FORBIDDEN} 55%)`, "forbidden"),
       sign(`width: 72px; background: linear-gradient(to right, ${scale})`, "measured influence, weak to strong"),
@@ -92,13 +92,12 @@ class Lab {
   }
 
   makeMap(t, asks) {
-    const { side } = this.model.get("scene");
-    const canvas = create("canvas", { width: side * CELL, height: side * CELL, class: "mf-map" });
+    const canvas = create("canvas", { width: EDGE, height: EDGE, class: "mf-map" });
     const pick = (event) => {
-      const box = canvas.getBoundingClientRect();
+      const { side } = this.shown, box = canvas.getBoundingClientRect();
       const place = (at, from, size) => Math.min(side - 1, Math.max(0, Math.floor(((at - from) / size) * side)));
-      const [, y, x] = [0, place(event.clientY, box.top, box.height), place(event.clientX, box.left, box.width)];
-      this.go(asks === this.shown.context ? t : this.model.get("value").query[0], y, x);
+      const frame = asks === this.shown.context ? t : this.model.get("value").query[0];
+      this.go(frame, place(event.clientY, box.top, box.height), place(event.clientX, box.left, box.width));
     };
     canvas.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
@@ -139,13 +138,15 @@ class Lab {
   choose(layer) {
     const { layers, presets } = this.model.get("scene");
     const preset = layers[layer].preset || (this.shown.context ? "causal" : "");
-    const { blocks, time } = layers[layer];
+    const { blocks, time, side } = layers[layer];
+    const [frame, ...place] = this.model.get("value").query;
+    const query = [frame, ...place.map((k) => Math.floor((k * side) / this.shown.side))];
     const block = time === "a look in every block" ? blocks : Math.min(this.model.get("value").block, blocks);
-    this.set({ layer, block, ...(preset ? { mask: presets[preset] } : {}) });
+    this.set({ layer, block, query, ...(preset ? { mask: presets[preset] } : {}) });
   }
 
   go(t, y, x) {
-    const { length, side } = this.model.get("scene");
+    const { length } = this.model.get("scene"), { side } = this.shown;
     const within = (k, size) => Math.min(Math.max(k, 0), size - 1);
     this.set({ query: [within(t, length), within(y, side), within(x, side)] });
   }
@@ -178,7 +179,7 @@ class Lab {
 
   // Beyond the left or right border of a map lies the frame beside it.
   step(t, y, x) {
-    const { length, side } = this.model.get("scene");
+    const { length } = this.model.get("scene"), { side } = this.shown;
     if (x < 0 && t > 0) return this.go(t - 1, y, side - 1);
     if (x >= side && t < length - 1) return this.go(t + 1, y, 0);
     return this.go(t, y, x);
@@ -186,9 +187,8 @@ class Lab {
 
   // Which places of every frame the query may see: a choice of frames and a table of places.
   reach() {
-    const { length, side } = this.model.get("scene");
+    const { length } = this.model.get("scene"), { time, tables, side } = this.shown;
     const { block, query: [t, y, x], mask } = this.model.get("value");
-    const { time, tables } = this.shown;
     let frames = time === "one look" ? mask : identity(length);
     if (time === "a look in every block") {
       const step = mask.map((row, i) => row.map((may, j) => may || i === j));
@@ -216,43 +216,43 @@ class Lab {
   }
 
   drawMap(canvas, reach, heat, most, asks) {
-    const { side, window } = this.model.get("scene"), edge = side * CELL;
+    const { window } = this.model.get("scene"), { side } = this.shown, cell = EDGE / side;
     const context = canvas.getContext("2d", { alpha: false });
     const line = (x0, y0, x1, y1) => { context.moveTo(x0, y0); context.lineTo(x1, y1); };
     context.fillStyle = FORBIDDEN;
-    context.fillRect(0, 0, edge, edge);
+    context.fillRect(0, 0, EDGE, EDGE);
     Object.assign(context, { strokeStyle: HATCH, lineWidth: 2 });
     context.beginPath();
     reach.forEach((may, k) => {
-      const [x, y] = [(k % side) * CELL, Math.floor(k / side) * CELL];
-      if (!may) line(x + 4, y + CELL - 4, x + CELL - 4, y + 4);
+      const [x, y] = [(k % side) * cell, Math.floor(k / side) * cell];
+      if (!may) line(x + 4, y + cell - 4, x + cell - 4, y + 4);
       else {
         context.fillStyle = heat && heat(k) > 0 ? color(height(heat(k), most)) : ALLOWED;
-        context.fillRect(x, y, CELL, CELL);
+        context.fillRect(x, y, cell, cell);
       }
     });
     context.stroke();
     context.beginPath();
     Object.assign(context, { strokeStyle: "rgb(255 255 255 / 35%)", lineWidth: 1 });
     for (let k = window; k < side; k += window) {
-      line(k * CELL, 0, k * CELL, edge);
-      line(0, k * CELL, edge, k * CELL);
+      line(k * cell, 0, k * cell, EDGE);
+      line(0, k * cell, EDGE, k * cell);
     }
     context.stroke();
-    this.outline(context, reach, side, line);
-    if (heat) this.markLeaks(context, reach, heat, side);
-    if (asks) this.markQuery(context);
+    this.outline(context, reach, side, cell, line);
+    if (heat) this.markLeaks(context, reach, heat, side, cell);
+    if (asks) this.markQuery(context, cell);
   }
 
   // A line wherever a place that may be seen lies beside one that may not, or at the border.
-  outline(context, reach, side, line) {
+  outline(context, reach, side, cell, line) {
     Object.assign(context, { strokeStyle: OUTLINE, lineWidth: 4 });
     context.beginPath();
     const sees = (y, x) => y >= 0 && x >= 0 && y < side && x < side && reach[y * side + x];
     reach.forEach((may, k) => {
       if (!may) return;
       const [y, x] = [Math.floor(k / side), k % side];
-      const [left, top, right, bottom] = [x * CELL, y * CELL, (x + 1) * CELL, (y + 1) * CELL];
+      const [left, top, right, bottom] = [x * cell, y * cell, (x + 1) * cell, (y + 1) * cell];
       if (!sees(y - 1, x)) line(left, top, right, top);
       if (!sees(y + 1, x)) line(left, bottom, right, bottom);
       if (!sees(y, x - 1)) line(left, top, left, bottom);
@@ -261,26 +261,26 @@ class Lab {
     context.stroke();
   }
 
-  markLeaks(context, reach, heat, side) {
+  markLeaks(context, reach, heat, side, cell) {
     context.fillStyle = LEAK;
     reach.forEach((may, k) => {
-      if (!may && heat(k) > 0) context.fillRect((k % side) * CELL, Math.floor(k / side) * CELL, CELL, CELL);
+      if (!may && heat(k) > 0) context.fillRect((k % side) * cell, Math.floor(k / side) * cell, cell, cell);
     });
   }
 
-  markQuery(context) {
+  markQuery(context, cell) {
     const [, y, x] = this.model.get("value").query;
     for (const [strokeStyle, lineWidth] of [["#000000", 7], [QUERY, 4]]) {
       context.beginPath();
-      context.arc((x + 0.5) * CELL, (y + 0.5) * CELL, CELL / 2 - 4, 0, 7);
+      context.arc((x + 0.5) * cell, (y + 0.5) * cell, 10, 0, 7);
       Object.assign(context, { strokeStyle, lineWidth });
       context.stroke();
     }
   }
 
   say(value, reach, heat, size) {
-    const { length, side, layers } = this.model.get("scene");
-    const { name, note, blocks, time, context } = layers[value.layer];
+    const { length } = this.model.get("scene");
+    const { name, note, blocks, time, context, side } = this.shown;
     const [t, y, x] = value.query, all = reach.flat();
     const used = heat ? all.filter((may, k) => may && heat[k] > 0).length : null;
     const against = heat ? all.filter((may, k) => !may && heat[k] > 0).length : 0;
@@ -299,8 +299,7 @@ class Lab {
       this.block.replaceChildren(...Array.from({ length: blocks }, (_, k) => create("option", { value: k + 1 }, label(k + 1))));
     this.listed = name;
     this.block.value = value.block;
-    this.title.textContent = context ? "The mask: which predicted frame may ask which frame"
-      : time === "own frame" ? "The mask: this layer has none" : "The mask: who may look at whom";
+    this.title.textContent = time === "own frame" ? "This layer has no mask in time" : "The mask: row may look at column";
     this.editor.classList.toggle("mf-idle", time === "own frame");
   }
 

@@ -95,7 +95,7 @@ class MaskLab(anywidget.AnyWidget):
             "query": [length // 2, side // 2, side // 2],
             "mask": presets["causal"],
         }
-        scene = self._scene(length, side, far.transformer.config.block.window_size)
+        scene = self._scene(far.transformer.config.block.window_size)
         scene |= {"presets": presets, "whose": whose, "note": note}
         super().__init__(scene=scene, value=start)
         self._answer()
@@ -106,7 +106,7 @@ class MaskLab(anywidget.AnyWidget):
         value = self.value if value is None else value
         layer = self.layers[value["layer"]]
         frame, row, column = value["query"]
-        side = self.scene["side"]
+        side = layer.side
         mask = np.array(value["mask"], dtype=bool)
         frames = along_time(layer.time, mask, value["block"])[frame]
         places = layer.tables[value["block"] - 1][row * side + column]
@@ -177,12 +177,11 @@ class MaskLab(anywidget.AnyWidget):
             "none": torch.zeros_like(library).tolist(),
         }, note
 
-    def _scene(self, length: int, side: int, window: int) -> dict:
+    def _scene(self, window: int) -> dict:
         """All that stays: the frames, and what the layers let a place see of the map."""
-        height, width = self._frames.shape[1:3]
+        length, height, width = self._frames.shape[:3]
         return {
             "length": length,
-            "side": side,
             "window": window,
             "frame": [height, width],
             "frames": self._frames.tobytes(),
@@ -193,6 +192,7 @@ class MaskLab(anywidget.AnyWidget):
                     "time": layer.time,
                     "preset": layer.preset,
                     "context": layer.asks_context,
+                    "side": layer.side,
                     "blocks": len(layer.tables),
                     "tables": np.packbits(layer.tables).tobytes(),
                 }
@@ -202,11 +202,11 @@ class MaskLab(anywidget.AnyWidget):
 
     @traitlets.validate("value")
     def _check_value(self, proposal: dict) -> dict:
-        value, scene = dict(proposal["value"]), self.scene
-        length, side = scene["length"], scene["side"]
+        value, length = dict(proposal["value"]), self.scene["length"]
         if not 0 <= value["layer"] < len(self.layers):
             raise ValueError(f"layer is {value['layer']}; permitted: 0..{len(self.layers) - 1}")
-        blocks = len(self.layers[value["layer"]].tables)
+        layer = self.layers[value["layer"]]
+        blocks, side = len(layer.tables), layer.side
         if not 1 <= value["block"] <= blocks:
             raise ValueError(f"block is {value['block']}; permitted: 1..{blocks}")
         limits = zip(value["query"], (length, side, side), strict=True)
@@ -238,8 +238,10 @@ class MaskLab(anywidget.AnyWidget):
         preset = self.layers[number].preset or ("causal" if before.asks_context else "")
         if preset:
             new["mask"] = self.scene["presets"][preset]
-        if query is not None:
-            new["query"] = list(query)
+        frame, *place = self.value["query"]
+        now = self.layers[number].side
+        moved = [frame, *(k * now // before.side for k in place)]
+        new["query"] = moved if query is None else list(query)
         if mask is not None:
             new["mask"] = mask.tolist()
         self.value = self.value | new

@@ -4,6 +4,7 @@ A layer says what it may see in two parts that do not touch each other: a table 
 and a way of looking along time. What it does see is measured by gradients through the network.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -36,6 +37,11 @@ class Layer:
     ask: Callable[[int, Tensor], Asked]  # number of the block, from 1, and mask
     preset: str = ""  # "causal", "full", or nothing: the mask stays as it is
     asks_context: bool = False  # the queries are predicted frames, the mask is another one
+
+    @property
+    def side(self) -> int:
+        """Places along an edge of its map; networks may differ."""
+        return math.isqrt(self.tables.shape[1])
 
 
 def layers_of_far(model: AutoregressiveVPTR, features: Features) -> list[Layer]:
@@ -130,8 +136,8 @@ def layer_of_nar(model: NonAutoregressiveVPTR, features: Features) -> Layer:
 
     return Layer(
         "Encoder-decoder attention",
-        "A place of a predicted frame looks at the same place of the context, in NAR's decoder. "
-        "The context is all past: whatever the mask, no future is there to leak.",
+        "A place of a predicted frame looks at the same place of the context. Measured in NAR's "
+        f"decoder, on maps of {model.config.block.map_size} x {model.config.block.map_size}.",
         ONCE,
         np.stack([place] * model.config.decoder_depth),
         ask,

@@ -32,21 +32,21 @@ def draw_lab(
     with mpl.rc_context(STYLE):
         tile = WIDTH / (length + 0.3)
         picture = Picture(WIDTH, 2 * tile + 3.1, alt)
-        rows = {"height_ratios": [2 * tile + 0.5, 2.6], "squeeze": False}
-        above, below = picture.subfigures(2, 1, **rows)[:, 0]
+        rows = picture.add_gridspec(2, 1, height_ratios=[2 * tile + 0.5, 2.6])
+        above, below = picture.add_subfigure(rows[0]), picture.add_subfigure(rows[1])
         grid = above.subplots(2, length)
         for t, (top, bottom) in enumerate(grid.T):
             top.imshow(frames[t], cmap="gray", vmin=0, vmax=255)
             top.set_title(f"frame {t}", fontsize=9, loc="center")
             top.set_axis_off()
-            _draw_map(bottom, allowed[t], heat[t], heat.max())
+            _draw_map(bottom, allowed[t], heat[t], float(heat.max()))
             if t == frame and not layer.asks_context:
                 for color, width in (("black", 4), (QUERY, 2)):
                     bottom.plot(column, row, "o", mfc="none", mec=color, mew=width, ms=9)
         above.suptitle(f"{which}; {where}", fontsize=11, x=0.01, ha="left")
         mask, found = below.subplots(1, 2)
-        _draw_table(mask, 0.12 * np.array(value["mask"]), "the mask: who may look at whom")
-        _draw_table(found, _strength(np.array(answer["frames"])), "measured: who depends on whom")
+        _draw_table(mask, 0.12 * np.array(value["mask"]), "the mask: row may look at column")
+        _draw_table(found, _strength(np.array(answer["frames"])), "measured: row depends on column")
         for i, j in answer["leaks"]:
             found.plot(j, i, "x", color=LEAK, mew=2.5, ms=8)
         below.supxlabel(verdict, fontsize=11, x=0.01, ha="left", fontweight="bold")
