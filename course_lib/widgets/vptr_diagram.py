@@ -15,19 +15,11 @@ from jaxtyping import Bool
 
 from course_lib.plots import COLORS, STYLE, Picture
 from course_lib.widgets.player import Player
-from course_lib.widgets.vptr_sketch import HIGH, WIDE, Box, Sketch
+from course_lib.widgets.vptr_sketch import COLOR, HIGH, WIDE, Box, Sketch
 
 Seen = Bool[np.ndarray, "_ 8 8"]
 SIDE, WINDOW, LENGTH = 8, 4, 3  # places along edges of map and window; frames of each kind
 PLACE = (4, 2)  # the query's row and column: at the edge of its window
-COLOR = {
-    "space": COLORS["blue"],
-    "convolution": COLORS["yellow"],
-    "time": COLORS["green"],
-    "mlp": "#444444",
-    "witness": COLORS["orange"],
-    "second": COLORS["yellow"],
-}
 DIM = 528  # the published width
 PRODUCTS = {  # per token: factor of d^2; factor of d in words and in numbers, without "time"
     "space": (4, "2K^2", 32),

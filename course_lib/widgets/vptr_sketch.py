@@ -15,6 +15,14 @@ WIDE, HIGH = 168, 104  # the drawing's own unit; 20 of them are an inch
 INK, GREY, PALE, PINK = "#222222", "#9a9a9a", "#e9e9e9", "#f5dfeb"
 LEFT, EDGE, GAP = 104, 18, 3  # of the maps: where the first begins, their side, between them
 STREAM, BOX, RAIL = 5, (14, 84), 91  # where the residual stream, the boxes, the queries are
+COLOR = {
+    "space": COLORS["blue"],
+    "convolution": COLORS["yellow"],
+    "time": COLORS["green"],
+    "mlp": "#444444",
+    "witness": COLORS["orange"],
+    "second": COLORS["yellow"],
+}
 Number = float | int
 Point = tuple[Number, Number]
 
