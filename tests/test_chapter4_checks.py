@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from checked import CheckedChapter
 
 from course_lib.checks import chapter4 as check
+from course_lib.checks.properties import agrees
 
 
 @pytest.fixture(autouse=True)
@@ -604,3 +605,15 @@ class TestTheCheckers(CheckedChapter):
         check.ask_the_witness: QUESTIONS,
         check.predict_in_blocks: PREDICTIONS,
     }
+
+
+def test_a_fault_in_many_numbers_is_shown_where_it_begins():
+    fault = agrees(
+        lambda x: x,
+        [lambda: (torch.arange(12.0).reshape(2, 2, 3),)],
+        ("x",),
+        {},
+        "no hint",
+    )(lambda x: x + (x > 7))
+    assert fault.expected == "from [1, 0, 2] on [8.000, 9.000, 10.000, 11.000]"
+    assert fault.observed == "from [1, 0, 2] on [9.000, 10.000, 11.000, 12.000]"
