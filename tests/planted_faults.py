@@ -74,6 +74,8 @@ ATTENTION_COST = "course_lib/evaluation/attention_cost.py"
 COST = "course_lib/evaluation/cost.py"
 VPTR_EXAM = "course_lib/recipes/vptr_exam.py"
 
+MASK_LAB = "course_lib/widgets/mask_lab"  # and the rest of the file's name
+
 PROPERTIES = "course_lib/checks/properties.py"
 CHECKS = "course_lib/checks/chapter1"  # and the rest of the file's name
 CHECKS2 = "course_lib/checks/chapter2"
@@ -682,6 +684,28 @@ FAULTS = {
         (VPTR_EXAM, "read[:, step].sum()", "read[:, 0].sum()"),
         (VPTR_EXAM, 'seen = world("train", size)', "seen = held_out"),
         (VPTR_EXAM, "clips.positions[:, CONTEXT:, 0]", "clips.positions[:, :HORIZON, 0]"),
+    ],
+    "tests/test_mask_lab.py": [
+        (f"{MASK_LAB}.py", ".triu(1).nonzero()", ".triu().nonzero()"),
+        (f"{MASK_LAB}.py", "            return []\n", "            pass\n"),
+        (f"{MASK_LAB}.py", "row * side + column]", "column * side + row]"),
+        (f"{MASK_LAB}.py", ', str(value["mask"]))', ")"),
+        (f"{MASK_LAB}.py", "k * now // before.side for k", "k for k"),
+        (f"{MASK_LAB}_layers.py", "step = mask | np.eye(len(mask), dtype=bool)", "step = mask"),
+        (
+            f"{MASK_LAB}_layers.py",
+            "_first(given[number - 1][name][0])",
+            "_first(given[0][name][0])",
+        ),
+        (f"{MASK_LAB}_layers.py", 'given[number - 1]["time"]', 'given[0]["time"]'),
+        (f"{MASK_LAB}_layers.py", 'given[number - 1]["witness"]', 'given[0]["witness"]'),
+        (
+            f"{MASK_LAB}_layers.py",
+            "model.time_code[model.config.context - length : model.config.context]",
+            "model.time_code[:length]",
+        ),
+        (f"{MASK_LAB}_layers.py", "model.encoder_norm(x).detach()", "x.detach()"),
+        (f"{MASK_LAB}_picture.py", "np.argwhere(~allowed &", "np.argwhere(allowed &"),
     ],
     "tests/test_latent_pad.py": [
         ("course_lib/widgets/latent_pad.py", "(self._y, self._x)", "(self._x, self._y)"),

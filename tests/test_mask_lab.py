@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from PIL import Image
 
 from course_lib.evaluation.influence import may_see
@@ -19,6 +20,7 @@ from course_lib.models.vptr_decoders import (
 )
 from course_lib.models.vptr_video import VPTR
 from course_lib.widgets.mask_lab import MaskLab
+from course_lib.widgets.mask_lab_picture import draw_lab
 
 FRAMES = AutoencoderConfig(size=16, dims=(4,), feature_dim=8, num_blocks=1)
 BLOCK = VidHRFormerConfig(dim=8, map_size=8, window_size=4, num_heads=2, mlp_ratio=2)
@@ -99,6 +101,43 @@ def test_every_layer_depends_on_what_it_may_see_and_on_nothing_else(lab, name):
             assert (heat[allowed] > 0).all()
             maps.add(heat.tobytes())
     assert len(maps) == 16, "every query has a map of its own"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("block", [1, 2])
+def test_a_layer_alone_gives_what_it_gives_inside_the_network(lab, far, nar, clip, block):
+    own, decoder = far.transformer.blocks[block - 1], nar.transformer.decoder[block - 1]
+    parts = dict(zip(NAMES, (own.space, own.convolution, own.time), strict=False))
+    parts["Encoder-decoder attention"] = decoder.witness
+    heard = {}
+    hooks = [
+        part.register_forward_hook(lambda *args, name=name: heard.setdefault(name, args[-1]))
+        for name, part in parts.items()
+    ]
+    for model in (far, nar):
+        model.transformer(model.autoencoder.encode(clip))
+    for hook in hooks:
+        hook.remove()
+    for layer in lab.layers:
+        if layer.name in heard:
+            mask = torch.ones(T, T, dtype=torch.bool) if layer.asks_context else HOLE.tril()
+            function, features = layer.ask(block, mask)
+            alone, inside = function(features).movedim(2, -1), heard[layer.name][:, :T]
+            torch.testing.assert_close(alone, inside)
+
+
+def test_the_still_picture_crosses_out_what_is_heard_against_the_rules(lab, clip):
+    allowed, heat = lab.may_see(), heat_of(lab).copy()
+    asked = (lab.value, lab.answer, lab.layers[-1])
+
+    def num_crosses():
+        picture = draw_lab(np.zeros((T, 16, 16, 3)), allowed, heat, *asked)
+        lines = [line for axes in picture.findobj(Axes) for line in axes.lines]
+        return sum(line.get_marker() == "x" for line in lines)
+
+    assert num_crosses() == 0
+    heat[3, 2, 5] = heat[3, 4, 1] = 1
+    assert num_crosses() == 2
 
 
 def test_the_whole_grid_is_what_the_library_s_rules_say(lab):
