@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 from test_player import frame_on_screen
 
-from course_lib.widgets.attention_cost_bars import FRAMES, MAPS, WINDOWS, cost_player
-
-PANEL = "multiply-accumulates of a layer with 48 channels"
+from course_lib.widgets.attention_cost_bars import FRAMES, MAPS, PANEL, WINDOWS, AttentionCostBars
 
 
 @pytest.fixture(scope="module")
 def player():
-    return cost_player(48)
+    return AttentionCostBars(48)
 
 
 def widths(pixels):
@@ -28,7 +26,7 @@ def test_every_size_of_the_grid_has_bars_as_long_as_the_logarithms_say(player):
         pixels = frame_on_screen(player, PANEL, a, b, c, 0)
         tokens = FRAMES[a] * MAPS[b] ** 2
         costs = [96 * tokens * n for n in (WINDOWS[c] ** 2, FRAMES[a], tokens)]
-        expected = [(np.log10(cost) - 4) / 9 * (560 - 66 - 110) for cost in costs]
+        expected = [(np.log10(cost) - 4) / 9 * (560 - 70 - 120) for cost in costs]
         np.testing.assert_allclose(widths(pixels), expected, atol=1.6)
     assert len(set(player.panels[0]["index"])) == len(FRAMES) * len(MAPS) * len(WINDOWS)
 
@@ -39,7 +37,7 @@ def test_it_begins_at_the_paper_s_size(player):
     texts = [player.captions["texts"][k] for k in player.captions["index"]]
     place = np.ravel_multi_index((3, 0, 1), (len(FRAMES), len(MAPS), len(WINDOWS)))
     assert texts[place].startswith("Joint attention costs 35.6 times as much")
-    assert texts[place].endswith("time costs the larger part.")
+    assert texts[place].endswith("time costs more than windows.")
 
 
 def test_it_is_small(player):

@@ -217,9 +217,9 @@ BLOCKS = {
 BLOCK = VidHRFormerConfig(dim=96, map_size=4, window_size=4, num_heads=4)
 SMALL = VPTRTraining(
     model=VPTRConfig(CONTEXT, HORIZON, depth=4, block=BLOCK),
-    steps=1500,
+    steps=1400,
     batch_size=8,
-    learning_rate=1e-3,
+    learning_rate=3e-3,
     ema_decay=0.99,
     every=200,
     channels_last=True,
@@ -244,7 +244,7 @@ FAR = Recipe(
     sheet=partial(long_film, rollouts=RECURSIONS),
     criterion="mse",
     exact_sheet=True,
-    schedule=lambda config: warmup_cosine(config.steps, min(50, config.steps // 10)),
+    schedule=lambda config: warmup_cosine(config.steps, min(100, config.steps // 10)),
     monitor=monitor,
 )
 AT_8 = replace(BLOCK, dim=48, map_size=8, window_size=4)
@@ -252,7 +252,13 @@ FAR_8 = replace(
     FAR,
     name="vptr_far_8",
     sentence="FAR on maps of 8 x 8 places, to see windows of 4 x 4",
-    small=replace(SMALL, model=replace(SMALL.model, block=AT_8), steps=700),
+    small=replace(
+        SMALL,
+        model=replace(SMALL.model, block=AT_8),
+        steps=700,
+        learning_rate=1e-3,
+        channels_last=False,
+    ),
     build=build(AutoregressiveVPTR, MOVING_8),
     evaluate=evaluate,
     sheet=sheet,
@@ -262,7 +268,7 @@ NAR = replace(
     FAR,
     name="vptr_nar",
     sentence="VPTR that predicts all frames at once (NAR)",
-    small=replace(ASKING, steps=2200, shorter=0.15),
+    small=replace(ASKING, steps=2000, shorter=0.15),
     full=replace(ASKING_FULL, shorter=0.15),
     build=build(NonAutoregressiveVPTR),
     evaluate=evaluate_nar,
@@ -283,7 +289,7 @@ CONVLSTM = replace(
     PAR,
     name="moving_convlstm",
     sentence="A ConvLSTM on the same clips, for comparison",
-    small=replace(SMALL, model=ConvLSTMConfig(dims=(64,)), steps=1500, learning_rate=3e-3),
+    small=replace(SMALL, model=ConvLSTMConfig(dims=(64,)), steps=1500),
     full=replace(FULL, model=ConvLSTMConfig(size=64, patch_size=4, dims=(128, 128))),
     build=ConvLSTM,
     objectives=convlstm_objectives,

@@ -1,5 +1,6 @@
 """Bars of what attention costs: sliders for frames, map and window, precomputed for the player."""
 
+import io
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -13,46 +14,61 @@ from course_lib.plots import COLORS
 from course_lib.widgets.player import Player
 
 FRAMES, MAPS, WINDOWS = (2, 5, 10, 20, 40), (8, 16, 32), (2, 4, 8)
-WIDTH, HEIGHT, LEFT, RIGHT, BAR = 560, 176, 66, 110, 30  # pixels
+WIDTH, HEIGHT, LEFT, RIGHT, BAR = 560, 176, 70, 120, 30  # pixels
 LEAST, MOST = 4, 13  # powers of ten at the ends of the axis
+PAPER, SHOWN = (20, 8, 4), (5, 20, 40)  # frames, map, window; frames in the still picture
+PANEL = "multiply-accumulates of one layer"
+AXES = {"T, frames": FRAMES, "h, edge of the map": MAPS, "K, edge of a window": WINDOWS}
 BARS = {"windows": "blue", "time": "green", "joint": "orange"}
 
 
-def cost_player(dim: int) -> Player:
+class AttentionCostBars(Player):
     """The multiply-accumulates of one layer on a logarithmic axis, at every size of the grid."""
-    sizes = list(product(FRAMES, MAPS, WINDOWS))
-    costs = [attention_cost(*size, dim) for size in sizes]
-    shape = (len(FRAMES), len(MAPS), len(WINDOWS))
-    frames = np.stack([_draw(cost) for cost in costs]).reshape(*shape, 1, HEIGHT, WIDTH, 3)
-    captions = np.array([_say(cost) for cost in costs]).reshape(*shape, 1)
-    player = Player(
-        {f"multiply-accumulates of a layer with {dim} channels": frames},
-        {
-            "T, frames": [str(n) for n in FRAMES],
-            "h, edge of the map": [str(n) for n in MAPS],
-            "K, edge of a window": [str(n) for n in WINDOWS],
-        },
-        captions=captions,
-        width=WIDTH,
-        title="Space and time, divided or joint",
-        alt="Three bars, the cost of attention in windows, along time, and of all tokens to all "
-        "tokens, for several numbers of frames, sizes of the map and sizes of the window.",
-    )
-    player.value = player.value | {
-        "T, frames": FRAMES.index(20),
-        "h, edge of the map": MAPS.index(8),
-        "K, edge of a window": WINDOWS.index(4),
-    }
-    return player
+
+    def __init__(self, dim: int):
+        sizes = list(product(FRAMES, MAPS, WINDOWS))
+        costs = [attention_cost(*size, dim) for size in sizes]
+        shape = (len(FRAMES), len(MAPS), len(WINDOWS))
+        frames = np.stack([_draw(cost) for cost in costs]).reshape(*shape, 1, HEIGHT, WIDTH, 3)
+        super().__init__(
+            {PANEL: frames},
+            {name: [str(n) for n in values] for name, values in AXES.items()},
+            captions=np.array([_say(cost) for cost in costs]).reshape(*shape, 1),
+            width=WIDTH,
+            title="Space and time, divided or joint",
+            alt="Three bars, the cost of attention in windows, along time, and of all tokens to "
+            "all tokens, for several numbers of frames, sizes of the map and of the window.",
+        )
+        start = zip(AXES.items(), PAPER, strict=True)
+        self.value = self.value | {name: values.index(n) for (name, values), n in start}
+
+    def contact_sheet(self) -> bytes:
+        """A PNG with the paper's map and windows and several numbers of frames."""
+        j, k = MAPS.index(PAPER[1]), WINDOWS.index(PAPER[2])
+        parts = []
+        for i, frame in enumerate(self._frames[PANEL][:, j, k, 0]):
+            if FRAMES[i] in SHOWN:
+                words = f"{FRAMES[i]} frames of {MAPS[j]} x {MAPS[j]} places, windows of "
+                heading = Image.new("RGB", (WIDTH, 26), "white")
+                text = f"{words}{WINDOWS[k]} x {WINDOWS[k]}: multiply-accumulates"
+                ImageDraw.Draw(heading).text((8, 6), text, fill="#222222", font=_font())
+                parts += [np.asarray(heading), frame]
+        file = io.BytesIO()
+        sheet = Image.fromarray(np.concatenate(parts)).quantize(32, dither=Image.Dither.NONE)
+        sheet = sheet.resize((2 * WIDTH, 2 * sheet.height), Image.Resampling.NEAREST)
+        sheet.save(file, "PNG", optimize=True)
+        return file.getvalue()
 
 
 def _say(cost: AttentionCost) -> str:
-    share = cost.time / cost.divided
-    larger = "time" if share > 0.5 else "windows"
-    part = f"Of the divided one, {larger} costs the larger part."
-    if share == 0.5:
-        part = "Windows and time cost the same."
-    return f"Joint attention costs {cost.saving:.3g} times as much as windows and time. {part}"
+    part = "windows and time cost the same"
+    if cost.space != cost.time:
+        part = (
+            "windows cost more than time"
+            if cost.space > cost.time
+            else "time costs more than windows"
+        )
+    return f"Joint attention costs {cost.saving:.3g} times as much as both others; {part}."
 
 
 def _draw(cost: AttentionCost) -> np.ndarray:
@@ -88,5 +104,5 @@ def _short(value: int) -> str:
 def _font() -> ImageFont.FreeTypeFont:
     # Matplotlib brings it along: the same on every machine.
     return ImageFont.truetype(
-        Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size=12
+        Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size=13
     )

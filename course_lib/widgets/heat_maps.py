@@ -60,7 +60,8 @@ def heat_maps(
     columns = min(columns or len(panels), len(panels))
     painted = dict(zip(panels, _paint(list(panels.values()), log=log), strict=True))
     shapes = [table.shape for table in painted.values()]
-    widths = [max(shape[1] for shape in shapes[n::columns]) for n in range(columns)]
+    # A single column is as wide as one and a half, for its title.
+    widths = [max(1.5, *(shape[1] for shape in shapes[n::columns])) for n in range(columns)]
     num_rows = -(-len(panels) // columns)
     tall = max(shape[0] for shape in shapes) * (WIDTH - 0.4 * columns) / sum(widths)
     with mpl.rc_context(STYLE):
@@ -79,6 +80,7 @@ def heat_maps(
             below, wide = number + columns >= len(panels), painted[title].shape[1] > 1
             axes.set_xlabel(xlabel if below and wide else "", fontsize=9.5)
             axes.set_ylabel("" if number % columns else ylabel, fontsize=9.5)
+    picture.set_layout_engine("constrained", h_pad=0.08)  # titles are cut otherwise
     return picture
 
 

@@ -74,7 +74,7 @@ class Lab {
       sign(`border: 2px solid ${OUTLINE}; background: ${ALLOWED}`, "may see"),
       sign(`background: linear-gradient(135deg, ${FORBIDDEN} 45%, ${HATCH} 45% 55%, ${FORBIDDEN} 55%)`, "forbidden"),
       sign(`width: 72px; background: linear-gradient(to right, ${scale})`, "measured influence, weak to strong"),
-      sign(`background: ${LEAK}`, "must not be, and is"));
+      sign(`background: ${LEAK}`, "forbidden, and yet not zero"));
   }
 
   makeThumb(t) {
