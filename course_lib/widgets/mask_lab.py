@@ -92,7 +92,7 @@ class MaskLab(anywidget.AnyWidget):
         start = {
             "layer": len(self.layers) - 1,
             "block": far.transformer.config.depth,
-            "query": [length // 2, side // 2, side // 2],
+            "query": [length // 2, *_brightest(self._frames[length // 2], side)],
             "mask": presets["causal"],
         }
         scene = self._scene(far.transformer.config.block.window_size)
@@ -257,6 +257,14 @@ class MaskLab(anywidget.AnyWidget):
         layer = self.layers[self.value["layer"]]
         text = f"The mask laboratory, {layer.name.lower()}. {self.answer['verdict']}"
         return beside(super()._repr_mimebundle_(**kwargs), text, png=self.contact_sheet())
+
+
+def _brightest(frame: np.ndarray, side: int) -> tuple[int, int]:
+    """The place of a frame (H, W) or (H, W, 3) with the most ink: something to look at."""
+    height, width = frame.shape[:2]
+    places = frame.reshape(side, height // side, side, width // side, -1).mean((1, 3, 4))
+    row, column = divmod(int(places.argmax()), side)
+    return row, column
 
 
 def _network(model: VPTR, kind: type[Network]) -> Network:

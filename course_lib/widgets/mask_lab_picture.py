@@ -3,14 +3,16 @@
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
 
-from course_lib.plots import STYLE, WIDTH, Picture
+from course_lib.plots import COLORS, STYLE, WIDTH, Picture
 from course_lib.widgets.mask_lab_layers import AGAIN, Layer
 
 # The colours of mask_lab.js.
 FORBIDDEN, RANGE = "#34373b", 4.0  # decades of influence between the first colour and the last
-HEAT = LinearSegmentedColormap.from_list("heat", ["#1f4b73", "#c0561a", "#ffb000", "#fff6cf"])
+# Few colours, so that the PNG's palette has room for the greys of the frames.
+HEAT = LinearSegmentedColormap.from_list("heat", ["#1f4b73", "#c0561a", "#ffb000", "#fff6cf"], N=24)
+MAY = ListedColormap([COLORS["sky"]])
 QUERY, LEAK = "#ffffff", "#ff4f8b"
 
 
@@ -45,8 +47,9 @@ def draw_lab(
                     bottom.plot(column, row, "o", mfc="none", mec=color, mew=width, ms=9)
         above.suptitle(f"{which}; {where}", fontsize=11, x=0.01, ha="left")
         mask, found = below.subplots(1, 2)
-        _draw_table(mask, 0.12 * np.array(value["mask"]), "the mask: row may look at column")
-        _draw_table(found, _strength(np.array(answer["frames"])), "measured: row depends on column")
+        _draw_table(mask, np.array(value["mask"]), MAY, "the mask: row may look at column")
+        strength = _strength(np.array(answer["frames"]))
+        _draw_table(found, strength, HEAT, "measured: row depends on column")
         for i, j in answer["leaks"]:
             found.plot(j, i, "x", color=LEAK, mew=2.5, ms=8)
         below.supxlabel(verdict, fontsize=11, x=0.01, ha="left", fontweight="bold")
@@ -72,9 +75,9 @@ def _draw_map(axes: Axes, allowed: np.ndarray, heat: np.ndarray, most: float) ->
     axes.grid(visible=False)
 
 
-def _draw_table(axes: Axes, table: np.ndarray, title: str) -> None:
+def _draw_table(axes: Axes, table: np.ndarray, colors: Colormap, title: str) -> None:
     """Rows are queries, columns are frames that are looked at."""
-    axes.imshow(np.where(table > 0, table, np.nan), cmap=HEAT, vmin=0, vmax=1)
+    axes.imshow(np.where(table > 0, table, np.nan), cmap=colors, vmin=0, vmax=1)
     axes.set_facecolor(FORBIDDEN)
     axes.set(
         xticks=range(len(table)),
