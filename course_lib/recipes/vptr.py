@@ -5,7 +5,7 @@ error and gradient difference of the decoded frames, AdamW, gradients clipped at
 frozen. Departures. The error is divided by the pixels' variance, and a squared error of the
 features is added. The gradient difference comes late: from the first update on it held the networks
 at the black frame (its best answer to a doubtful edge is no edge). NAR's contrastive loss is left
-out. In every seventh of NAR's updates the context is shorter, so that one frame may be asked.
+out. In every tenth of NAR's updates the context is shorter, so that one frame may be asked.
 """
 
 from collections.abc import Callable, Mapping
@@ -268,8 +268,8 @@ NAR = replace(
     FAR,
     name="vptr_nar",
     sentence="VPTR that predicts all frames at once (NAR)",
-    small=replace(ASKING, steps=2000, shorter=0.15),
-    full=replace(ASKING_FULL, shorter=0.15),
+    small=replace(ASKING, steps=3000, learning_rate=1e-3, shorter=0.1),
+    full=replace(ASKING_FULL, shorter=0.1),
     build=build(NonAutoregressiveVPTR),
     evaluate=evaluate_nar,
     sheet=partial(long_film, rollouts=BLOCKS),
@@ -278,7 +278,7 @@ PAR = replace(
     FAR,
     name="vptr_par",
     sentence="VPTR that predicts one frame after the other, asking an encoded context (PAR)",
-    small=ASKING,
+    small=replace(ASKING, learning_rate=1.5e-3),
     full=ASKING_FULL,
     build=build(PartiallyAutoregressiveVPTR),
     evaluate=evaluate_par,
