@@ -2,6 +2,8 @@
 
 import base64
 import io
+import statistics
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -105,7 +107,9 @@ def test_every_layer_depends_on_what_it_may_see_and_on_nothing_else(lab, name):
 
 @torch.no_grad()
 @pytest.mark.parametrize("block", [1, 2])
-def test_a_layer_alone_gives_what_it_gives_inside_the_network(lab, far, nar, clip, block):
+def test_a_layer_alone_gives_what_it_gives_inside_the_network(far, nar, clip, block):
+    clip = clip[:, :3]  # fewer than either network's context
+    lab = MaskLab(far, clip, nar=nar)
     own, decoder = far.transformer.blocks[block - 1], nar.transformer.decoder[block - 1]
     parts = dict(zip(NAMES, (own.space, own.convolution, own.time), strict=False))
     parts["Encoder-decoder attention"] = decoder.witness
@@ -120,9 +124,10 @@ def test_a_layer_alone_gives_what_it_gives_inside_the_network(lab, far, nar, cli
         hook.remove()
     for layer in lab.layers:
         if layer.name in heard:
-            mask = torch.ones(T, T, dtype=torch.bool) if layer.asks_context else HOLE.tril()
+            causal = HOLE[:3, :3].tril()
+            mask = torch.ones_like(causal) if layer.asks_context else causal
             function, features = layer.ask(block, mask)
-            alone, inside = function(features).movedim(2, -1), heard[layer.name][:, :T]
+            alone, inside = function(features).movedim(2, -1), heard[layer.name][:, :3]
             torch.testing.assert_close(alone, inside)
 
 
@@ -230,6 +235,7 @@ def test_layers_bring_their_masks_and_the_context_s_is_left_behind(lab):
     lab.ask("Encoder-decoder attention")
     assert np.all(lab.value["mask"])
     assert lab.answer["verdict"] == "No leak: all that can be asked here is past."
+    assert lab.answer["leaks"] == []
     lab.ask()
     assert lab.value["mask"] == HOLE.tril().tolist()
 
@@ -277,6 +283,20 @@ def test_tables_of_frames_are_remembered_while_only_the_query_moves(lab, monkeyp
     lab.ask(mask=HOLE)
     lab.ask(query=(3, 0, 0))
     assert calls == [1]
+
+
+def test_at_the_chapter_s_size_the_network_answers_within_300_ms():
+    """Seconds of this process, which no neighbour on the machine makes longer."""
+    frames = Autoencoder(replace(FRAMES, size=32, dims=(4, 4), feature_dim=48))
+    block = replace(BLOCK, dim=48, num_heads=4, mlp_ratio=4)
+    model = AutoregressiveVPTR(VPTRConfig(depth=4, block=block))
+    lab = MaskLab(VPTR(frames, model).eval(), torch.zeros(1, 6, 1, 32, 32))
+    times = []
+    for k in range(5):
+        start = time.process_time()
+        lab.ask(mask=torch.ones(6, 6).tril(k - 2).bool())
+        times.append(time.process_time() - start)
+    assert statistics.median(times) < 0.3
 
 
 def test_the_still_picture_is_opaque_and_changes_with_the_question(lab):
