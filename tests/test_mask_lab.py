@@ -105,7 +105,6 @@ def test_every_layer_depends_on_what_it_may_see_and_on_nothing_else(lab, name):
     assert len(maps) == 16, "every query has a map of its own"
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("block", [1, 2])
 def test_a_layer_alone_gives_what_it_gives_inside_the_network(far, nar, clip, block):
     clip = clip[:, :3]  # fewer than either network's context
