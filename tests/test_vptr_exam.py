@@ -122,3 +122,18 @@ def test_a_clip_of_the_exam_goes_on_where_its_context_ends(exam):
     step = (exam.future[:, 0] - exam.context[:, -1]).square().mean()
     jump = (exam.future[:, -1] - exam.context[:, -1]).square().mean()
     assert step < jump
+
+
+def test_every_step_is_judged_by_itself(exam):
+    prediction = exam.opponents()["mean_image"].clone()
+    prediction[:, 0] = exam.future[:, 0]
+    found = vptr_exam.examine(prediction, exam)
+    assert found["mse_step_01"].value == found["over_mean_image_step_01"].value == 0
+    assert found["over_mean_image_step_10"].value == pytest.approx(1)
+    assert found["read_step_01"].value > 0.85 > 0.5 > found["read_step_10"].value
+
+
+def test_the_mean_image_is_of_digits_that_are_trained_on(exam):
+    generator = torch.Generator().manual_seed(vptr_exam.EXAM_SEED)
+    clips = vptr_exam.world("train").sample(400, generator=generator).video
+    assert torch.allclose(exam.mean_image, clips.flatten(0, 1).mean(0), atol=1e-6)

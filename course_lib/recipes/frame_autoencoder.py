@@ -184,11 +184,12 @@ MOVING, MOVING_8 = (
         ("moving_autoencoder_8", 8, replace(SMALL, model=AT_8)),
     )
 )
+AT_64 = FrameConfig(AutoencoderConfig(dims=(16, 32, 48), feature_dim=64), (16, 32, 64))
 CROSSROADS = recipe(
     "crossroads_autoencoder",
     "The same autoencoder at the crossroads",
     "crossroads base at 32 pixels, digits of the train split",
-    SMALL,
+    replace(SMALL, model=AT_64, steps=1600),
     replace(SMALL, steps=10_000, batch_size=16),
     draw_crossroads,
     lambda split, _config: crossroads(split),

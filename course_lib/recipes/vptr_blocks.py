@@ -27,8 +27,8 @@ from course_lib.models.vptr_video import VPTR
 from course_lib.recipes import svg_exam
 from course_lib.recipes.chapter0 import EXAM_SEED
 from course_lib.recipes.frame_autoencoder import CROSSROADS
-from course_lib.recipes.vptr import BLOCK, SMALL, VPTRTraining, build, context_lengths
-from course_lib.recipes.vptr_crossroads import FAR, predict
+from course_lib.recipes.vptr import SMALL, VPTRTraining, build, context_lengths
+from course_lib.recipes.vptr_crossroads import BLOCK, FAR, predict
 from course_lib.recipes.vptr_exam import film
 from course_lib.training.recipe import Metric
 
@@ -149,7 +149,7 @@ NAR = replace(
     name="nar_twice",
     sentence="NAR in blocks of five at the crossroads where digits may come back",
     data="stretches of crossroads twice at 32 pixels, digits of the train split",
-    small=replace(SMALL, model=TWICE_MODEL, shorter=0.6),
+    small=replace(SMALL, model=TWICE_MODEL, learning_rate=1e-3, steps=1600, shorter=0.6),
     full=replace(
         SMALL,
         model=replace(PUBLISHED_NAR, context=5, horizon=5),

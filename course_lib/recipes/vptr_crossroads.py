@@ -19,6 +19,7 @@ from torch import Tensor
 
 from course_lib.data.crossroads import BASE
 from course_lib.data.futures import Futures
+from course_lib.models.vidhrformer import VidHRFormerConfig
 from course_lib.models.vptr import (
     PUBLISHED_FAR,
     AutoregressiveVPTR,
@@ -28,13 +29,14 @@ from course_lib.models.vptr import (
 from course_lib.models.vptr_video import VPTR
 from course_lib.recipes.chapter0 import Exam, is_valid, make_exam, measured_excess, world
 from course_lib.recipes.frame_autoencoder import CROSSROADS
-from course_lib.recipes.vptr import BLOCK, SMALL, VPTRTraining, build, context_lengths
 from course_lib.recipes.vptr import FAR as MOVING_FAR
+from course_lib.recipes.vptr import SMALL, VPTRTraining, build, context_lengths
 from course_lib.recipes.vptr_exam import film
 from course_lib.training.recipe import Metric
 
 EXAMINED = 25  # contexts of each cue
 STEPS = 6  # after the turn that every clip has
+BLOCK = VidHRFormerConfig(dim=64, map_size=4, window_size=4, num_heads=4)
 
 Continuations = Float[Tensor, "N H 1 S S"]
 
@@ -132,7 +134,9 @@ FAR = replace(
     name="far_crossroads",
     sentence="FAR at the crossroads, where the best answers are known",
     data="crossroads base at 32 pixels, digits of the train split",
-    small=replace(SMALL, model=VPTRConfig(BASE.context, BASE.horizon, depth=4, block=BLOCK)),
+    small=replace(
+        SMALL, model=VPTRConfig(BASE.context, BASE.horizon, depth=4, block=BLOCK), steps=1200
+    ),
     full=replace(
         SMALL,
         model=replace(PUBLISHED_FAR, context=BASE.context, horizon=BASE.horizon),

@@ -1,4 +1,4 @@
-"""Chapter 3 as a student meets it: run all, ask what a place depends on, open a cell of the mask."""
+"""Chapter 3 as a student meets it: run all, and ask what a place depends on."""
 
 import pytest
 
