@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from course_lib import paths
 from course_lib.data.video import split
 from course_lib.methods.reconstruction import gradient_difference_loss
 from course_lib.models.convlstm import ConvLSTM, ConvLSTMConfig
@@ -32,22 +31,24 @@ from course_lib.models.vptr import (
 )
 from course_lib.models.vptr_decoders import NonAutoregressiveVPTR, PartiallyAutoregressiveVPTR
 from course_lib.models.vptr_video import VPTR
-from course_lib.recipes.chapter0 import ratio
 from course_lib.recipes.frame_autoencoder import MOVING, MOVING_8, FramePlayers
 from course_lib.recipes.vptr_exam import (
     CONTEXT,
     HORIZON,
     LONG,
-    Continuations,
-    Exam,
-    errors,
     examine,
     film,
     make_exam,
     predict,
     quick_look,
-    read_film,
     world,
+)
+from course_lib.recipes.vptr_long import (
+    BLOCKS,
+    EXAMINED_LONG,
+    RECURSIONS,
+    long_film,
+    over_time,
 )
 from course_lib.training.loop import Batch, Objective, warmup_cosine
 from course_lib.training.recipe import Config, Metric, Recipe
@@ -168,32 +169,6 @@ def evaluate_nar(model: VPTR, config: VPTRTraining) -> dict[str, Metric]:
     return measured
 
 
-def over_time(prediction: Continuations, exam: Exam, name: str) -> dict[str, Metric]:
-    """The error over the mean image's, of every step."""
-    least = errors(exam.opponents()["mean_image"], exam)
-    clips = torch.zeros(len(least), dtype=torch.int64)
-    columns = zip(errors(prediction, exam).unbind(1), least.unbind(1), strict=True)
-    return {
-        f"{name}_step_{step:02d}": ratio(mine, theirs, clips)
-        for step, (mine, theirs) in enumerate(columns, start=1)
-    }
-
-
-def long_film(model: VPTR, config: VPTRTraining, *, rollouts: Mapping[str, Rollout]) -> Image.Image:
-    """The truth, then each rollout's prediction, of a few clips far past the horizon."""
-    exam = make_exam(config.size, LONG, SHOWN_LONG)
-    rows = [predict(model, exam, rollout=rollout) for rollout in rollouts.values()]
-    return film(torch.stack([exam.future, *rows]).flatten(0, 1))
-
-
-def read_long_film(recipe: Recipe) -> dict[str, Continuations]:
-    """What `long_film` drew: "truth" and each rollout's clips (B, H, 1, S, S)."""
-    with Image.open(paths.SHEETS / f"{recipe.name}.webp") as image:
-        clips = read_film(image, LONG).unflatten(0, (-1, SHOWN_LONG))
-    names = BLOCKS if recipe is NAR else RECURSIONS
-    return dict(zip(("truth", *names), clips, strict=True))
-
-
 def squared_error(model: nn.Module, batch: Batch, _step: int) -> Tensor:
     """The ConvLSTM's, over all predicted frames."""
     context, future = split(batch["video"], CONTEXT)
@@ -206,14 +181,6 @@ def convlstm_objectives(model: ConvLSTM, config: Config) -> list[Objective]:
     return [Objective(squared_error, optimizer, max_grad_norm=0.2)]
 
 
-EXAMINED_LONG = 48  # clips
-SHOWN_LONG = 3
-RECURSIONS = {"pixels": Rollout(), "latents": Rollout(through_pixels=False)}
-BLOCKS = {
-    f"block_{block:02d}_overlap_{overlap:02d}": Rollout(block=block, overlap=overlap)
-    for block in (1, 5, HORIZON)
-    for overlap in (1, 5, CONTEXT)
-}
 BLOCK = VidHRFormerConfig(dim=96, map_size=4, window_size=4, num_heads=4)
 SMALL = VPTRTraining(
     model=VPTRConfig(CONTEXT, HORIZON, depth=4, block=BLOCK),
