@@ -239,7 +239,7 @@ PAR = replace(
     FAR,
     name="vptr_par",
     sentence="VPTR that predicts one frame after the other, asking an encoded context (PAR)",
-    small=replace(ASKING, learning_rate=1.5e-3),
+    small=replace(ASKING, steps=2400, learning_rate=1.5e-3),
     full=ASKING_FULL,
     build=build(PartiallyAutoregressiveVPTR),
     evaluate=evaluate_par,
