@@ -858,7 +858,7 @@ plots.contact_sheet(
 )
 
 # %% [markdown] lang="en"
-# Look at the centres. With its codes FAR misses by about half of what the digit moves, forwards and
+# Look at the centres. With its codes FAR misses by half of what the digit moves, or less, forwards and
 # backwards; it is a small network with a short training, and its digits are blurred. Without codes it is
 # little better placed than the last frame again. (The squared error flatters it: a blurred digit
 # near the right place costs less than a sharp one beside it.)
