@@ -1809,13 +1809,13 @@ decides = Slider("4.valid", "How many of FAR's hundred clips are valid?", 0, 100
 decides
 
 # %% [markdown] lang="en"
-# The recipe counted them. Below, twelve of the contexts again, and the distance of FAR's clips from four
+# The recipe counted them. Below are forty of the contexts, and the distance of FAR's clips from four
 # that need no network.
 
 # %% budget_s=8
 from course_lib.recipes import chapter0, vptr_crossroads
 
-crossing, crossings = vptr_crossroads.FAR.load(), chapter0.make_exam(3)
+crossing, crossings = vptr_crossroads.FAR.load(), chapter0.make_exam(10)
 with torch.no_grad():
     answer = vptr_crossroads.predict(crossing, crossings.context, crossings.horizon)
 rivals = {
@@ -1844,11 +1844,32 @@ decides.reveal(
 )
 
 # %% [markdown] lang="en"
-# A mean of several futures is never valid, for it is too far from each of them. If FAR took a decision and
-# kept to it, its clips would be valid. Why can it not learn to? Its loss is a squared error, and that wants
-# the mean (chapter 0): at the turn, the best next frame is all arms at once. This frame is fed back, and it
-# is like no frame that FAR met in training, for there all digits were whole. A decision would have to come
-# from somewhere, and there is nothing in the network, or in its loss, that makes one.
+# A mean of several futures is never valid, for it is too far from each of them. And the frame that shows
+# the turn *is* a mean: its loss was a squared error (chapter 0), so all arms lie in it at once, faint. But
+# look at the frames that follow. Does the mean stay? Count which arm FAR's last frame is nearest to, and
+# whether it is nearer to that arm than to the exact mean.
+
+# %%
+off = lambda clips: (clips - answer[:, -1]).square().mean((-3, -2, -1))  # (..., N)
+ends = off(torch.stack([futures.clips[:, -1] for futures in crossings.futures], 1))  # (3, N)
+mixed = off(crossings.mean[:, -1])  # (N,)
+for cue, kind in zip(crossings.cue.unique(), ("4 or 9", "3 or 5", "1 or 7", "2 or 8"), strict=True):
+    rows = crossings.cue == cue
+    arms = ends[:, rows].argmin(0).bincount(minlength=3).tolist()
+    closer = int((ends.amin(0) < mixed)[rows].sum())
+    odds = ", ".join(f"{p:.2f}" for p in crossings.futures[int(rows.nonzero()[0])].probs)
+    print(
+        f"{kind}: chances {odds}; nearest arm {arms}; nearer to it than to the mean {closer} of 10"
+    )
+
+# %% [markdown] lang="en"
+# (Left, straight, right.) The mean does not stay. It is fed back, and it is like no frame that FAR met in
+# training, for there all digits were whole. So FAR takes the blend for what weighs most in it, and goes on
+# there. Where one arm is likelier than the others, it is nearly always that one. Where they are equally
+# likely it goes one way or the other, or stays in between, as the digit's shape will have it.
+#
+# Is that a decision? There are no dice: the same past gives the same clip each time, the chances are not in
+# it, and the other futures never happen. A clip that is always the likeliest is no sample.
 #
 # How far from the exact mean, then? **Excess** (chapter 0) is the squared distance from it, divided by
 # the least error that is possible. Zero is the mean itself.
@@ -2083,8 +2104,8 @@ for row in ("FAR, all again", "FAR, cached"):
 # |---|---|---|
 # | Over the whole horizon NAR is best, then PAR, then FAR [Ye & Bilodeau 2022, journal, Moving MNIST] | ten steps: NAR {{vptr_nar.metrics.over_mean_image.value:.2f}} (interval {{vptr_nar.metrics.over_mean_image.low:.2f}} to {{vptr_nar.metrics.over_mean_image.high:.2f}}), PAR {{vptr_par.metrics.over_mean_image.value:.2f}} ({{vptr_par.metrics.over_mean_image.low:.2f}} to {{vptr_par.metrics.over_mean_image.high:.2f}}), FAR {{vptr_far.metrics.over_mean_image.value:.2f}} ({{vptr_far.metrics.over_mean_image.low:.2f}} to {{vptr_far.metrics.over_mean_image.high:.2f}}) | NAR before FAR: reproduced; PAR's place: an order counts only where intervals lie apart |
 # | In the first steps the autoregressive ones are ahead [Ye & Bilodeau 2022, journal, figure 7] | step 1: FAR {{vptr_far.metrics.over_mean_image_step_01.value:.2f}}, PAR {{vptr_par.metrics.over_mean_image_step_01.value:.2f}}, NAR {{vptr_nar.metrics.over_mean_image_step_01.value:.2f}}; step 10: {{vptr_far.metrics.over_mean_image_step_10.value:.2f}}, {{vptr_par.metrics.over_mean_image_step_10.value:.2f}}, {{vptr_nar.metrics.over_mean_image_step_10.value:.2f}} | reproduced: FAR is ahead at step 1, NAR at step 10 |
-# | NAR is 12.75 times as fast as FAR [Ye & Bilodeau 2022, journal] | the lines above | reproduced, if FAR computes all again; most of it is a missing cache |
-# | Recursion through pixels is better than through latents [Ye & Bilodeau 2022, journal] | FAR: pixels {{vptr_far.metrics.over_mean_image.value:.2f}}, latents {{vptr_far.metrics.latents_over_mean_image.value:.2f}} ({{vptr_far.metrics.latents_over_mean_image.low:.2f}} to {{vptr_far.metrics.latents_over_mean_image.high:.2f}}); PAR: pixels {{vptr_par.metrics.over_mean_image.value:.2f}}, latents {{vptr_par.metrics.latents_over_mean_image.value:.2f}} ({{vptr_par.metrics.latents_over_mean_image.low:.2f}} to {{vptr_par.metrics.latents_over_mean_image.high:.2f}}) | reproduced for FAR: the intervals lie apart; for PAR read the intervals |
+# | NAR is 12.75 times as fast as FAR [Ye & Bilodeau 2022, journal] | the lines above | same direction, and about seven times, if FAR computes all again; most of that is a missing cache |
+# | Recursion through pixels is better than through latents [Ye & Bilodeau 2022, journal] | FAR: pixels {{vptr_far.metrics.over_mean_image.value:.2f}}, latents {{vptr_far.metrics.latents_over_mean_image.value:.2f}} ({{vptr_far.metrics.latents_over_mean_image.low:.2f}} to {{vptr_far.metrics.latents_over_mean_image.high:.2f}}); PAR: pixels {{vptr_par.metrics.over_mean_image.value:.2f}}, latents {{vptr_par.metrics.latents_over_mean_image.value:.2f}} ({{vptr_par.metrics.latents_over_mean_image.low:.2f}} to {{vptr_par.metrics.latents_over_mean_image.high:.2f}}) | reproduced for both: the intervals lie apart |
 # | What is predicted can be recognised (ours) | digits read at their true place at step 10: NAR {{vptr_nar.metrics.read_step_10.value:.2f}}, PAR {{vptr_par.metrics.read_step_10.value:.2f}}, FAR {{vptr_far.metrics.read_step_10.value:.2f}}, ConvLSTM {{moving_convlstm.metrics.read_step_10.value:.2f}}; black frames {{vptr_far.metrics.black_read_step_10.value:.2f}} | not at this scale: a few digits, not most |
 # | A block needs two frames of overlap where digits may come back, and one is too few (ours) | least possible error for one, two, five: {{nar_twice.metrics.bayes_overlap_1.value:.4f}}, {{nar_twice.metrics.bayes_overlap_2.value:.4f}}, {{nar_twice.metrics.bayes_overlap_5.value:.4f}}; NAR: {{nar_twice.metrics.error_overlap_1.value:.4f}}, {{nar_twice.metrics.error_overlap_2.value:.4f}}, {{nar_twice.metrics.error_overlap_5.value:.4f}} | exact for the limit; what NAR has above it is its own |
 #
@@ -2098,7 +2119,8 @@ for row in ("FAR, all again", "FAR, cached"):
 #   Past the window it is another function, and everything has to be computed again.
 # - Past the horizon NAR goes on in blocks: the block says how often it hands over, and the overlap must be
 #   long enough to show whatever the future depends on.
-# - All of them answer with one clip. Where the future is open it is the mean.
+# - All of them answer with one clip. Where the future is open, a frame predicted at once is the mean; fed
+#   back, it ends on one arm, always the same.
 #
 # **Easily mistaken**
 # - "Autoregressive is better per frame." For which frame? Section 3's curves tell, ours and the paper's.
@@ -2106,8 +2128,8 @@ for row in ("FAR, all again", "FAR, cached"):
 # - "The loss under teacher forcing says how well it predicts." It says how well it predicts *one* frame,
 #   and at a turn it has seen the turn.
 # - "More context never hurts." More than the window was never trained.
-# - "One frame after the other means that it can decide." It feeds back a mean of frames; nothing throws
-#   dice.
+# - "One frame after the other means that it can choose." It goes one way, and always the same one:
+#   nothing throws dice.
 #
 # **Quiz**
 #
