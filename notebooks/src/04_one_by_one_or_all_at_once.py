@@ -370,6 +370,7 @@ floor
 
 # %%
 from course_lib.recipes.chapter0 import make_exam as make_crossings
+from course_lib.recipes.vptr_crossroads import FAR as FAR_CROSSROADS
 
 futures = next(f for f in make_crossings(1).futures if f.probs.max().item() == 0.6)
 horizon = futures.clips.shape[1]
@@ -405,8 +406,6 @@ floor.reveal(
 # beside both floors, means over contexts whose turn is open.
 
 # %%
-from course_lib.recipes.vptr_crossroads import FAR as FAR_CROSSROADS
-
 found = json.loads(FAR_CROSSROADS.results.read_text(encoding="utf-8"))["metrics"]
 kinds = {"open": "open loop", "teacher": "true frames before"}
 plots.curves(
