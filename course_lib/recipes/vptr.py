@@ -3,7 +3,7 @@
 Source: Ye & Bilodeau 2022 (arXiv 2203.15836; journal 2212.06026), sections 3.4 to 3.6: squared
 error and gradient difference of the decoded frames, AdamW, gradients clipped at 1, the autoencoder
 frozen. Departures. The error is divided by the pixels' variance, and a squared error of the
-features is added. The gradient difference comes late: from the first update on it held the networks
+features is added. The gradient difference comes late: from the first update on it held NAR
 at the black frame (its best answer to a doubtful edge is no edge). NAR's contrastive loss is left
 out. In every tenth of NAR's updates the context is shorter, so that one frame may be asked.
 """
