@@ -110,13 +110,6 @@ def test_what_the_classifier_reads_is_the_enlarged_crop(exam, monkeypatch):
     assert torch.equal(given[0], interpolate(crops, size=28, mode="bilinear"))
 
 
-def test_a_film_comes_back_from_its_picture(exam):
-    rows = exam.future[:3]
-    picture = vptr_exam.film(rows)
-    assert picture.size == (10 * 34, 3 * 34)
-    assert torch.allclose(vptr_exam.read_film(picture, 10), rows, atol=1 / 127)
-
-
 def test_a_clip_of_the_exam_goes_on_where_its_context_ends(exam):
     assert exam.context.shape[1] == CONTEXT
     step = (exam.future[:, 0] - exam.context[:, -1]).square().mean()

@@ -18,7 +18,6 @@ need no training: the likeliest future, the empty road, and the blur of one who 
 from dataclasses import dataclass, replace
 from functools import cache
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int64
@@ -28,9 +27,10 @@ from torch import Tensor
 from course_lib.data.crossroads import CUE_OF_DIGIT, CUES, Crossroads, turn_probs
 from course_lib.data.digits import load_digits
 from course_lib.data.futures import Futures
-from course_lib.data.video import split, to_bytes
+from course_lib.data.video import split
 from course_lib.evaluation import futures as judge
 from course_lib.models.convlstm import ConvLSTM, ConvLSTMConfig
+from course_lib.recipes.film import film
 from course_lib.training.loop import Batch, Objective, warmup_cosine
 from course_lib.training.recipe import Config, Metric, Recipe
 
@@ -207,10 +207,7 @@ def sheet(model: ConvLSTM, _config: Config) -> Image.Image:
     exam = make_exam(MONITORED)
     chosen = torch.cat([(exam.cue == cue).nonzero()[:2, 0] for cue in exam.cue.unique()])
     rows = torch.stack([_predict(model, exam), exam.mean], dim=1)[chosen].flatten(0, 1)
-    clips = torch.cat([exam.context[chosen].repeat_interleave(2, 0), rows], dim=1)[:, :, 0]
-    framed = F.pad(clips, (1, 1, 1, 1), value=0.0)  # (rows, T, S + 2, S + 2)
-    pixels = to_bytes(framed.transpose(1, 2).flatten(2).flatten(0, 1)).numpy()
-    return Image.fromarray(np.ascontiguousarray(pixels), "L")
+    return film(torch.cat([exam.context[chosen].repeat_interleave(2, 0), rows], dim=1))
 
 
 SMALL = Config(

@@ -26,7 +26,8 @@ from course_lib.models.autoencoder import (
     PatchDiscriminator,
 )
 from course_lib.recipes.chapter0 import world as crossroads
-from course_lib.recipes.vptr_exam import EXAM_SEED, film, world
+from course_lib.recipes.film import film
+from course_lib.recipes.vptr_exam import EXAM_SEED, world
 from course_lib.training.loop import Batch, Objective, warmup_cosine
 from course_lib.training.recipe import Config, Metric, Recipe
 

@@ -13,22 +13,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from course_lib.data.video import to_bytes
 from course_lib.evaluation.frames import energy_score, over_samples
 from course_lib.models.svg import PUBLISHED, SVG, SVGConfig
 from course_lib.recipes import moving_exam
+from course_lib.recipes.film import film
 from course_lib.recipes.moving_exam import CONTEXT, EXAM_SEED, HORIZON, SAMPLES, MovingExam
 from course_lib.recipes.svg import FIRST_BETA, flat_then_cosine, rising
 from course_lib.training.loop import Batch, Objective
 from course_lib.training.recipe import Config, Metric, Recipe
 
 SHOWN = 6  # clips of the sheet
-BORDER = 1  # grey pixels around each frame of a sheet
 
 Rows = Float[Tensor, "B R H 1 S S"]  # clips to show for each context
 
@@ -136,10 +134,7 @@ def sheet(
     exam = exam_of(config).first(SHOWN)
     futures = rows(model, exam)
     seen = exam.context[:, None].expand(-1, futures.shape[1], -1, -1, -1, -1)
-    clips = torch.cat([seen, futures], 2)[:, :, :, 0].flatten(0, 1)  # (B R, T, S, S)
-    framed = F.pad(clips, (BORDER,) * 4, value=0.0)
-    pixels = to_bytes(framed.transpose(1, 2).flatten(2).flatten(0, 1))
-    return Image.fromarray(pixels.contiguous().numpy(), "L")
+    return film(torch.cat([seen, futures], 2).flatten(0, 1))
 
 
 SMALL = MovingConfig(

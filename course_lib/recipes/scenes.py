@@ -3,18 +3,16 @@
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from course_lib.data.scenes import Scenes, draw_scenes
-from course_lib.data.video import to_bytes
 from course_lib.evaluation.masks import Mask, iou
 from course_lib.interfaces import Video
 from course_lib.models.detector import Detector, DetectorConfig
+from course_lib.recipes.film import film
 from course_lib.training.loop import Batch, Objective, warmup_cosine
 from course_lib.training.recipe import Config, Metric, Recipe
 
@@ -79,14 +77,7 @@ def sheet(model: Detector, config: SceneConfig) -> Image.Image:
     """Six held-out clips above what was found in them."""
     video = held_out(config.preset).video[:6]
     found = find(model, video).expand_as(video) * 2.0 - 1
-    return as_image(torch.stack([video, found], 1).flatten(0, 1))
-
-
-def as_image(clips: Float[Tensor, "N T 3 S S"]) -> Image.Image:
-    """One clip a row, one frame a column, a grey line around each."""
-    framed = F.pad(clips, (1, 1, 1, 1), value=0.0)
-    pixels = to_bytes(framed.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)).numpy()
-    return Image.fromarray(np.ascontiguousarray(pixels), "RGB")
+    return film(torch.stack([video, found], 1).flatten(0, 1))
 
 
 DETECTOR_CONFIG = SceneConfig(

@@ -21,17 +21,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
 from course_lib import paths
 from course_lib.data.crossroads import CUES, TWICE
-from course_lib.data.video import to_bytes
 from course_lib.evaluation import futures as judge
 from course_lib.models.dcgan import DCGANConfig
 from course_lib.models.svg import SVG, SVGConfig
+from course_lib.recipes.film import film
 from course_lib.recipes.svg_exam import (
     EXAM_SEED,
     kl_per_frame,
@@ -146,9 +145,7 @@ def sheet(model: SVG, _config: SVGTraining) -> Image.Image:
         *(model.predict(context, TWICE.horizon, generator=generator) for _ in range(3)),
     ]
     rows = torch.stack([torch.cat([context, f], dim=1) for f in futures], dim=1).cpu()
-    framed = F.pad(rows[:, :, :, 0], (1, 1, 1, 1), value=0.0)  # (cue, row, T, S + 2, S + 2)
-    pixels = to_bytes(framed.transpose(2, 3).flatten(3).flatten(0, 2)).numpy()
-    return Image.fromarray(np.ascontiguousarray(pixels), "L")
+    return film(rows.flatten(0, 1))
 
 
 def read_sheet(name: str) -> UInt8[np.ndarray, "cue row T S S"]:

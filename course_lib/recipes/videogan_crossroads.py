@@ -30,7 +30,7 @@ from course_lib.methods.gan import generator_loss
 from course_lib.models.videogan_conditional import ConditionalConfig, ConditionalVideoGAN
 from course_lib.recipes.adversary import GANTraining, objectives
 from course_lib.recipes.chapter0 import EXAM_SEED, make_exam, measured_excess, world
-from course_lib.recipes.scenes import as_image
+from course_lib.recipes.film import film
 from course_lib.training.loop import Batch, Objective, Schedule
 from course_lib.training.recipe import Config, Metric, Recipe
 
@@ -122,7 +122,7 @@ def sheet(model: ConditionalVideoGAN, _config: Config) -> Image.Image:
     parts = [truth, *(d.video for d in drawn), drawn[0].foreground]
     if drawn[0].mask is not None:
         parts.append(drawn[0].mask * 2 - 1)
-    return as_image(torch.stack(parts, 1).flatten(0, 1).expand(-1, -1, 3, -1, -1)).convert("L")
+    return film(torch.stack(parts, 1).flatten(0, 1))
 
 
 def alone_then_against(config: GANTraining) -> Schedule:

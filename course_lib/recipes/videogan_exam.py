@@ -14,10 +14,10 @@ from course_lib.data.scenes import draw_scenes
 from course_lib.evaluation.masks import Mask, flicker, grow, iou
 from course_lib.interfaces import Video
 from course_lib.models.videogan import Composition, VideoGAN
+from course_lib.recipes.film import film
 from course_lib.recipes.scenes import (
     EXAM_SEED,
     EXAMINED,
-    as_image,
     detection_rate,
     detector,
     find,
@@ -170,7 +170,7 @@ def parts_sheet(truth: Video, rebuilt: Composition | None, samples: Composition)
     if rebuilt is not None:
         _fill(rows[: len(truth)], rebuilt)
     _fill(rows[len(truth) :], samples)
-    return as_image(rows.flatten(0, 1).expand(-1, -1, 3, -1, -1))
+    return film(rows.flatten(0, 1).expand(-1, -1, 3, -1, -1))
 
 
 def _fill(rows: Float[Tensor, "N row T C S S"], drawn: Composition) -> None:

@@ -31,13 +31,13 @@ from course_lib.models.vptr import (
 )
 from course_lib.models.vptr_decoders import NonAutoregressiveVPTR, PartiallyAutoregressiveVPTR
 from course_lib.models.vptr_video import VPTR
+from course_lib.recipes.film import film
 from course_lib.recipes.frame_autoencoder import MOVING, MOVING_8, FramePlayers
 from course_lib.recipes.vptr_exam import (
     CONTEXT,
     HORIZON,
     LONG,
     examine,
-    film,
     make_exam,
     predict,
     quick_look,
@@ -146,11 +146,10 @@ def sheet(model: nn.Module, config: VPTRTraining) -> Image.Image:
 
 
 def evaluate_far(model: VPTR, config: VPTRTraining) -> dict[str, Metric]:
-    """As all of them; with recursion in latents; and far past the trained horizon."""
-    exam, far_ahead = make_exam(config.size), make_exam(config.size, LONG, EXAMINED_LONG)
-    latents = predict(model, exam, rollout=Rollout(through_pixels=False))
+    """As PAR; and far past the trained horizon."""
+    far_ahead = make_exam(config.size, LONG, EXAMINED_LONG)
     slid = over_time(predict(model, far_ahead), far_ahead, "long")
-    return {**evaluate(model, config), **examine(latents, exam, "latents_"), **slid}
+    return {**evaluate_par(model, config), **slid}
 
 
 def evaluate_par(model: VPTR, config: VPTRTraining) -> dict[str, Metric]:

@@ -26,10 +26,10 @@ from course_lib.models.vptr_decoders import NonAutoregressiveVPTR
 from course_lib.models.vptr_video import VPTR
 from course_lib.recipes import svg_exam
 from course_lib.recipes.chapter0 import EXAM_SEED
+from course_lib.recipes.film import film
 from course_lib.recipes.frame_autoencoder import CROSSROADS
 from course_lib.recipes.vptr import SMALL, VPTRTraining, build, context_lengths
 from course_lib.recipes.vptr_crossroads import BLOCK, FAR, predict
-from course_lib.recipes.vptr_exam import film
 from course_lib.training.recipe import Metric
 
 DIGITS = 4  # of each cue

@@ -28,10 +28,10 @@ from course_lib.models.vptr import (
 )
 from course_lib.models.vptr_video import VPTR
 from course_lib.recipes.chapter0 import Exam, is_valid, make_exam, measured_excess, world
+from course_lib.recipes.film import film
 from course_lib.recipes.frame_autoencoder import CROSSROADS
 from course_lib.recipes.vptr import FAR as MOVING_FAR
 from course_lib.recipes.vptr import SMALL, VPTRTraining, build, context_lengths
-from course_lib.recipes.vptr_exam import film
 from course_lib.training.recipe import Metric
 
 EXAMINED = 25  # contexts of each cue

@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int64
-from PIL import Image
 from torch import Tensor
 
 from course_lib.data.digits import load_digits
 from course_lib.data.moving_mnist import SIDES, MovingMNIST
-from course_lib.data.video import split, to_bytes
+from course_lib.data.video import split
 from course_lib.evaluation.frames import mse
 from course_lib.recipes.chapter0 import ratio
 from course_lib.recipes.classifier import CLASSIFIER
@@ -150,18 +148,3 @@ def quick_look(model: Any, size: int) -> dict[str, float]:
     whole = float(found.mean() / least.mean())
     first, last = ((found / least)[step].item() for step in (0, -1))
     return {"over_mean_image": whole, "first": first, "last": last}
-
-
-def film(rows: Float[Tensor, "N T 1 S S"]) -> Image.Image:
-    """One clip a row, one frame a column, a grey line around each."""
-    framed = F.pad(rows[:, :, 0], (1, 1, 1, 1), value=0.0)
-    pixels = to_bytes(framed.transpose(1, 2).flatten(2).flatten(0, 1)).numpy()
-    return Image.fromarray(np.ascontiguousarray(pixels), "L")
-
-
-def read_film(image: Image.Image, num_frames: int) -> Float[Tensor, "N T 1 S S"]:
-    """The clips of a `film`, whose frames are squares."""
-    pixels = torch.from_numpy(np.asarray(image.convert("L"), dtype=np.float32)) / 127.5 - 1
-    side = pixels.shape[1] // num_frames
-    rows = pixels.unflatten(0, (-1, side)).unflatten(2, (num_frames, side)).transpose(1, 2)
-    return rows[:, :, None, 1:-1, 1:-1].contiguous()

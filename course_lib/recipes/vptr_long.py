@@ -9,6 +9,7 @@ from PIL import Image
 from course_lib import paths
 from course_lib.models.vptr import Rollout
 from course_lib.recipes.chapter0 import ratio
+from course_lib.recipes.film import film, read_film
 from course_lib.recipes.vptr_exam import (
     CONTEXT,
     HORIZON,
@@ -16,10 +17,8 @@ from course_lib.recipes.vptr_exam import (
     Continuations,
     Exam,
     errors,
-    film,
     make_exam,
     predict,
-    read_film,
 )
 from course_lib.training.recipe import Metric, Recipe
 

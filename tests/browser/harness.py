@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
-from playwright.sync_api import APIResponse, BrowserContext, Page, sync_playwright
+from playwright.sync_api import APIResponse, BrowserContext, Locator, Page, sync_playwright
 
 from course_lib import paths
 from course_lib.cli import lab
@@ -198,3 +198,21 @@ def open_notebook(
     opened = OpenNotebook(chromium.new_page(), path, lab)
     opened.load()
     return opened
+
+
+def which_change(view: Locator, slider: str, key: str = "ArrowRight") -> list[bool]:
+    """For each picture of a player, whether a key on one of its sliders changes it."""
+    canvases = view.locator("canvas").all()
+    before = [canvas.screenshot() for canvas in canvases]
+    view.get_by_role("slider", name=slider, exact=True).focus()
+    view.page.keyboard.press(key)
+    view.page.wait_for_timeout(300)
+    return [now.screenshot() != old for now, old in zip(canvases, before, strict=True)]
+
+
+def player(opened: OpenNotebook, title: str) -> Locator:
+    """The first player of that title, in view and drawn."""
+    view = opened.page.locator(".mf-player", has_text=title).first
+    view.scroll_into_view_if_needed()
+    view.locator("canvas").first.wait_for()
+    return view

@@ -2,6 +2,7 @@
 
 import pytest
 
+from browser.harness import player, which_change
 from course_lib import paths
 
 pytestmark = pytest.mark.browser
@@ -20,12 +21,5 @@ def test_run_all_shows_live_players_and_asks_no_other_machine(chapter):
 
 
 def test_another_place_of_the_prediction_depends_on_other_places(chapter):
-    view = chapter.page.locator(".mf-player", has_text="orange place of the prediction").first
-    view.scroll_into_view_if_needed()
-    view.locator("canvas").first.wait_for()
-    before = [view.locator("canvas").nth(n).screenshot() for n in (0, 1)]
-    view.get_by_role("slider", name="the orange place is").focus()
-    chapter.page.keyboard.press("ArrowRight")
-    chapter.page.wait_for_timeout(300)
-    after = [view.locator("canvas").nth(n).screenshot() for n in (0, 1)]
-    assert all(old != new for old, new in zip(before, after, strict=True))
+    view = player(chapter, "orange place of the prediction")
+    assert which_change(view, "the orange place is") == [True, True]
