@@ -6,7 +6,7 @@ Frechet distance"): FID is Inception's alone.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -63,6 +63,23 @@ def mode_coverage(
     near = (samples[:, None] - modes).norm(dim=-1) <= radius  # (N, K)
     num_covered = (near.sum(0) >= minimum).sum().item()
     return int(num_covered), near.any(1).double().mean().item()
+
+
+def coverage(
+    real: Float[Tensor, "N D"], samples: Float[Tensor, "M D"], neighbours: int = 5
+) -> Bool[Tensor, "N"]:
+    """Of each real point, whether a sample lies no farther than its k-th nearest real neighbour.
+
+    Source: Naeem et al. 2020 (arXiv 2002.09797). The share of True is their coverage: a set that
+    leaves a region out cannot make up for it elsewhere. Compare with what real points score.
+
+    Raises:
+        ValueError: there are not more real points than neighbours.
+    """
+    if not 1 <= neighbours < len(real):
+        raise ValueError(f"neighbours is {neighbours}; permitted: 1..{len(real) - 1}")
+    radius = torch.cdist(real, real).kthvalue(neighbours + 1, dim=1).values  # the first is itself
+    return torch.cdist(real, samples).amin(1) <= radius
 
 
 def _fit(features: Float[Tensor, "N D"], name: str) -> tuple[Tensor, Tensor]:
