@@ -137,6 +137,18 @@ def denoiser(network: Network, target: Target, schedule: NoiseSchedule) -> Denoi
     return denoise
 
 
+def exact_denoiser(
+    optimal: Callable[[Tensor, Tensor], Tensor], schedule: NoiseSchedule
+) -> Denoiser:
+    """A known posterior mean, `optimal(x_t, alpha_bar)`, as what samplers ask for."""
+
+    def denoise(x_t: Tensor, t: Tensor) -> Denoised:
+        alpha_bar = schedule.alpha_bar(t)
+        return from_x0(x_t, optimal(x_t, alpha_bar), alpha_bar)
+
+    return denoise
+
+
 def denoising_loss(
     network: Network,
     target: Target,
