@@ -1,4 +1,8 @@
-"""Small distributions whose every property is a formula: mixtures of round Gaussians."""
+"""Small distributions whose every property is a formula: mixtures of round Gaussians.
+
+Noise keeps them what they are: with x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps every bump
+stays a round Gaussian, so what a diffusion model should learn is a formula too.
+"""
 
 import math
 from dataclasses import dataclass
@@ -50,6 +54,53 @@ class GaussianMixture:
         shape = (num_samples, self.means.shape[1])
         noise = torch.randn(shape, dtype=self.means.dtype, generator=generator)
         return self.means[bump] + self.sigmas[bump, None] * noise.to(self.means.device)
+
+    def noisy(self, alpha_bar: float) -> "GaussianMixture":
+        """The mixture that x_t is drawn from; the gradient of its log_prob is the score.
+
+        Raises:
+            ValueError: `alpha_bar` is not in [0, 1].
+        """
+        kept = self._share(alpha_bar)
+        variances = kept * self.sigmas**2 + 1 - kept
+        return GaussianMixture(self.weights, kept.sqrt() * self.means, variances.sqrt())
+
+    def posterior(
+        self, x_t: Float[Tensor, "*batch D"], alpha_bar: float | Float[Tensor, "*#batch"]
+    ) -> Float[Tensor, "*batch K"]:
+        """P(bump | x_t): how likely x_t was made of a point of each bump.
+
+        Raises:
+            ValueError: `alpha_bar` is not in [0, 1].
+        """
+        kept = self._share(alpha_bar)[..., None]  # (*batch, 1)
+        variances = kept * self.sigmas**2 + 1 - kept  # (*batch, K)
+        apart = x_t[..., None, :] - kept.sqrt()[..., None] * self.means  # (*batch, K, D)
+        log_norm = 0.5 * x_t.shape[-1] * variances.log()
+        each = self.weights.log() - apart.square().sum(-1) / (2 * variances) - log_norm
+        return each.softmax(-1)
+
+    def denoise(
+        self, x_t: Float[Tensor, "*batch D"], alpha_bar: float | Float[Tensor, "*#batch"]
+    ) -> Float[Tensor, "*batch D"]:
+        """The optimal denoiser E[x0 | x_t]; alpha_bar is one number, or one per example.
+
+        Raises:
+            ValueError: `alpha_bar` is not in [0, 1].
+        """
+        kept = self._share(alpha_bar)[..., None, None]  # (*batch, 1, 1)
+        variances = self.sigmas[:, None] ** 2  # (K, 1)
+        apart = x_t[..., None, :] - kept.sqrt() * self.means  # (*batch, K, D)
+        gain = kept.sqrt() * variances / (kept * variances + 1 - kept)
+        means = self.means + gain * apart  # of x0 within each bump
+        weights = self.posterior(x_t, alpha_bar)[..., None]
+        return (weights * means).sum(-2).to(x_t.dtype)
+
+    def _share(self, alpha_bar: float | Tensor) -> Tensor:
+        kept = torch.as_tensor(alpha_bar, dtype=self.means.dtype, device=self.means.device)
+        if not ((kept >= 0) & (kept <= 1)).all():
+            raise ValueError(f"alpha_bar is {kept.tolist()}; it must be in [0, 1]")
+        return kept
 
 
 def two_bumps(distance: float, *, sigma: float = 1.0, left_weight: float = 0.5) -> GaussianMixture:
