@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
+    from course_lib.training.measurement import Measurement
     from course_lib.training.recipe import Recipe
 
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
@@ -23,7 +24,9 @@ INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `train` takes."""
-    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="what to train; see --list")
+    parser.add_argument(
+        "recipe", nargs="?", metavar="RECIPE", help="what to train or measure; see --list"
+    )
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
     parser.add_argument("--full", action="store_true", help="the size for a GPU, not for two cores")
     parser.add_argument("--fresh", action="store_true", help="forget the stored state, begin anew")
@@ -35,31 +38,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, or list what can be trained; the exit code."""
     from course_lib.training.checkpoint import CheckpointError
+    from course_lib.training.measurement import Measurement
 
     recipes = find_recipes()
     if args.list:
         for recipe in recipes.values():
-            shipped = "shipped" if recipe.results.exists() else "not trained yet"
+            shipped = "shipped" if recipe.results.exists() else "not made yet"
             print(f"{recipe.name:24} {recipe.sentence} ({shipped})")
         return 0
     if args.recipe not in recipes:
         return _fail(f"recipe is {args.recipe!r}; permitted: {', '.join(recipes) or 'none yet'}", 2)
     if args.threads < 1:
         return _fail(f"--threads is {args.threads}; permitted: 1 and more", 2)
+    recipe = recipes[args.recipe]
     try:
-        return _train(recipes[args.recipe], args)
+        if isinstance(recipe, Measurement):
+            if args.full:
+                return _fail(f"{recipe.name} trains nothing; permitted: without --full", 2)
+            return _measure(recipe, args)
+        return _train(recipe, args)
     except (CheckpointError, FloatingPointError, OSError) as error:
         return _fail(str(error), 1)
 
 
-def find_recipes() -> "dict[str, Recipe]":
-    """Every recipe by name, from the `RECIPES` tuples of the modules in `course_lib/recipes`."""
+def find_recipes() -> "dict[str, Recipe | Measurement]":
+    """Recipes and measurements by name: the `RECIPES` of the modules in `course_lib/recipes`."""
     package = importlib.import_module("course_lib.recipes")
     modules = [
         importlib.import_module(f"{package.__name__}.{found.name}")
         for found in pkgutil.iter_modules(package.__path__)
     ]
     return {recipe.name: recipe for module in modules for recipe in getattr(module, "RECIPES", ())}
+
+
+def _measure(measurement: "Measurement", args: argparse.Namespace) -> int:
+    import torch
+    from tqdm import tqdm
+
+    from course_lib.training.measurement import measure
+
+    torch.set_num_threads(args.threads)
+    total = len(measurement.parts) + len(measurement.sheets)
+    with tqdm(total=total, unit="part", desc=measurement.name) as bar:
+        for name in measure(measurement, fresh=args.fresh):
+            bar.set_postfix_str(name, refresh=False)
+            bar.update()
+    return 0
 
 
 def _train(recipe: "Recipe", args: argparse.Namespace) -> int:

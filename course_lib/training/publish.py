@@ -112,7 +112,7 @@ def describe(recipe: Recipe, config: Config, state: State) -> dict:
         "step": state.step,
         "seed": config.seed,
         "data": recipe.data,
-        "commit": _commit(),
+        "commit": commit(),
         "device": _device_name(next(state.model.parameters()).device),
         "torch": torch.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -124,7 +124,7 @@ def _device_name(device: torch.device) -> str:
 
 
 @functools.cache
-def _commit() -> str:
+def commit() -> str:
     """The commit that the code stands on, '-dirty' added where files differ from it."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
