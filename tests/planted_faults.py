@@ -633,7 +633,7 @@ FAULTS = {
         (f"{CHECKS4}.py", "                    Warning,\n", ""),
         (f"{CHECKS4}_models.py", "(places * (x @ older)", "((x @ older)"),
         (f"{CHECKS4}_models.py", "            state = state @ turn\n", ""),
-        (f"{CHECKS4}_models.py", "        except NotImplementedError:\n            raise\n", ""),
+        (PROPERTIES, "        except NotImplementedError:\n            raise\n", ""),
         (f"{CHECKS4}_rollout.py", "draw_clips(2, 2, 5, 4, 3)", "draw_clips(2, 2, 5, 4, 9)"),
         (
             f"{CHECKS4}_rollout.py",

@@ -17,7 +17,6 @@ from course_lib.checks.chapter4_models import (
     OneByOne,
     asked_with_model,
     draw_clips,
-    explained,
     with_model,
 )
 from course_lib.checks.chapter4_rollout import rollout
@@ -25,6 +24,7 @@ from course_lib.checks.chapter4_witness import ask_the_witness
 from course_lib.checks.properties import (
     agrees,
     describe,
+    explained,
     passes_gradients,
     returns,
     spares_its_arguments,

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib.checks import chapter4_looks as looks
-from course_lib.checks.chapter4_models import explained
 from course_lib.checks.properties import (
     Draw,
     agrees,
     describe,
+    explained,
     fresh_generator,
     spares_its_arguments,
 )

@@ -112,18 +112,3 @@ def returns_shape(
         return fault
 
     return check
-
-
-def explained(check: Property, hint: str, *errors: type[Exception]) -> Property:
-    """The same property, with a hint for the candidate that raises such an error."""
-
-    def asked(candidate: Callable) -> Fault | None:
-        try:
-            return check(candidate)
-        except NotImplementedError:
-            raise
-        except errors as error:
-            observed = f"{type(error).__name__}: {error}"
-            return Fault("the inputs of this property", "a result", observed, hint, raised=True)
-
-    return asked

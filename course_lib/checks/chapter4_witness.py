@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.checks.chapter4_models import explained, returns_shape
+from course_lib.checks.chapter4_models import returns_shape
 from course_lib.checks.properties import (
     Draw,
     agrees,
+    explained,
     fresh_generator,
     passes_gradients,
     spares_its_arguments,

@@ -164,6 +164,21 @@ def _slopes(run: Callable, inputs: tuple[Tensor, ...], places: Sequence[int]) ->
     return torch.autograd.grad(result.sum(), leaves, materialize_grads=True)
 
 
+def explained(check: Property, hint: str, *errors: type[Exception]) -> Property:
+    """The same property, with a hint for the candidate that raises such an error."""
+
+    def asked(candidate: Callable) -> Fault | None:
+        try:
+            return check(candidate)
+        except NotImplementedError:
+            raise
+        except errors as error:
+            observed = f"{type(error).__name__}: {error}"
+            return Fault("the inputs of this property", "a result", observed, hint, raised=True)
+
+    return asked
+
+
 def describe(inputs: tuple[Tensor, ...], names: tuple[str, ...]) -> str:
     """Arguments as text: the values of small tensors, the shape of large ones."""
     return ", ".join(
