@@ -6,19 +6,16 @@ descending subsequence `timesteps` that is visited, and t = -1 is clean. Their c
 x0_hat; here clipping is an argument.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from course_lib.methods.diffusion import (
-    Denoiser,
-    ReverseStep,
-    estimate,
-    noise_like,
-)
-from course_lib.methods.noise import NoiseSchedule
+from course_lib.methods.diffusion import Denoiser, ReverseStep, estimate, noise_like
+from course_lib.methods.noise import NoiseSchedule, like
 
 
 def uniform_timesteps(num_timesteps: int, num_steps: int) -> list[int]:
@@ -44,11 +41,11 @@ def quadratic_timesteps(num_timesteps: int, num_steps: int) -> list[int]:
     """
     _check_steps(num_timesteps, num_steps)
     top = uniform_timesteps(num_timesteps, num_steps)[0]
-    scale = top / max(num_steps - 1, 1) ** 2
     rising: list[int] = []
     for i in range(num_steps):
-        rising.append(max(int(scale * i**2 + 1e-9), rising[-1] + 1 if rising else 0))
-    return rising[::-1]
+        step = top * i**2 // max(num_steps - 1, 1) ** 2
+        rising.append(max(step, rising[-1] + 1 if rising else 0))
+    return rising[::-1]  # DDIM app. D.2
 
 
 def trailing_timesteps(num_timesteps: int, num_steps: int) -> list[int]:
@@ -140,15 +137,73 @@ def _check_walk(
         raise ValueError(f"eta is {eta}; permitted: 0 to 1")
     if larger_noise and eta != 1:
         raise ValueError(f"larger_noise goes with eta {eta}; permitted: 1")
-    falls = all(a > b for a, b in zip(timesteps, [*timesteps[1:], -1], strict=True))
-    if not timesteps or not falls or timesteps[0] >= schedule.num_timesteps:
+    _check_order(schedule, timesteps, falling=True)
+
+
+def _check_order(schedule: NoiseSchedule, timesteps: Sequence[int], *, falling: bool) -> None:
+    rising = [*reversed(timesteps)] if falling else [*timesteps]
+    top = schedule.num_timesteps
+    if not rising or any(a >= b for a, b in pairwise([-1, *rising, top])):
         raise ValueError(
-            f"timesteps are {list(timesteps)[:5]}...; permitted: falling within "
-            f"{schedule.num_timesteps - 1}..0, at least one"
+            f"timesteps are {list(timesteps)[:5]}...; permitted: "
+            f"{'falling' if falling else 'rising'} within 0..{top - 1}, at least one"
         )
 
 
+def invert(
+    denoise: Denoiser,
+    schedule: NoiseSchedule,
+    x0: Float[Tensor, "B *dims"],
+    timesteps: Sequence[int],
+) -> Float[Tensor, "B *dims"]:
+    """The noise that the walk of eta = 0 makes this picture of: the same walk, upwards.
+
+    A move up needs the noise guess of the level it goes to; that of the level it comes from stands
+    in, so the way back meets the picture only as closely as the moves are short. A clean picture
+    is asked about as if at t = 0.
+
+    Args:
+        denoise: The denoiser.
+        schedule: Its schedule.
+        x0: Clean pictures.
+        timesteps: The steps to visit, rising.
+
+    Raises:
+        ValueError: The timesteps do not rise within the chain.
+    """
+    _check_order(schedule, timesteps, falling=False)
+    x = x0
+    for t, t_next in zip([-1, *timesteps[:-1]], timesteps, strict=True):
+        eps_hat = estimate(denoise, schedule, x, max(t, 0), None).eps_hat
+        alpha_bar, after = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
+        x0_hat = (x - (1 - alpha_bar).sqrt() * eps_hat) / alpha_bar.sqrt()
+        x = ddim_step(x0_hat, eps_hat, after, torch.zeros_like(after))
+    return x
+
+
+def slerp(
+    first: Float[Tensor, "B *dims"], second: Float[Tensor, "B *dims"], share: float
+) -> Float[Tensor, "B *dims"]:
+    """A point on the arc from `first` (share 0) to `second` (share 1), for each example.
+
+    All numbers of an example are one vector. Between two noises the arc keeps the length that
+    noise has; the straight line is shorter in its middle. Parallel vectors have no arc: there it
+    is the line.
+
+    Raises:
+        ValueError: share lies outside 0..1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share}; permitted: 0 to 1")
+    one, other = first.double().flatten(1), second.double().flatten(1)
+    cosine = torch.cosine_similarity(one, other)  # (B,)
+    angle = cosine.clamp(-1, 1).acos()
+    arc = torch.stack([((1 - share) * angle).sin(), (share * angle).sin()]) / angle.sin()
+    line = arc.new_tensor([[1 - share], [share]])
+    weights = torch.where(cosine.abs() > 1 - 1e-6, line, arc)  # DDIM app. D.5
+    return like(weights[0], first) * first + like(weights[1], second) * second
+
+
 def last(steps: Iterator[ReverseStep]) -> Float[Tensor, "B *dims"]:
-    """Where a walk ends."""
-    *_, final = steps
-    return final.x_prev
+    """Where a walk ends; no other step is kept."""
+    return deque(steps, maxlen=1)[0].x_prev

@@ -194,10 +194,14 @@ def noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device)
 
 
+@torch.no_grad()
 def estimate(
     denoise: Denoiser, schedule: NoiseSchedule, x_t: Tensor, t: int, clip: float | None
 ) -> Denoised:
-    """What a denoiser says of a batch that is equally noisy, held within +-clip where asked."""
+    """What a denoiser says of a batch that is equally noisy, held within +-clip where asked.
+
+    No gradient is kept: over the steps of a walk they would fill the memory.
+    """
     found = denoise(x_t, torch.full((len(x_t),), t, device=x_t.device))
     return found if clip is None else found.clipped(x_t, schedule.alpha_bar(t), clip)
 

@@ -31,8 +31,8 @@ class NoiseSchedule:
         table = self.alphas_cumprod
         if len(table) < 1 or not (table.diff() < 0).all() or not 0 < table[-1] <= table[0] < 1:
             raise ValueError(
-                f"alphas_cumprod goes from {table[0]:.3g} to {table[-1]:.3g} in {len(table)} "
-                f"steps; permitted: falling at each step, within (0, 1)"
+                f"alphas_cumprod has {len(table)} steps, {table.tolist()[:3]}...; permitted: at "
+                f"least one, falling at each step, within (0, 1)"
             )
 
     @classmethod
