@@ -9,6 +9,7 @@ MCVD does, Voleti et al. 2022, arXiv 2205.09853), and its answer is added to a f
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from course_lib.interfaces import Frames, Video
+from course_lib.interfaces import Frames
 
 NUM_FREQUENCIES = 256  # numbers that code the time before the MLP
 
@@ -200,7 +201,7 @@ class FinalLayer(nn.Module):
 
 
 class DiT(nn.Module):
-    """Noisy picture, time and class to an answer of the same size; exactly 0 before training."""
+    """Noisy picture, time and class to an answer of its size; exactly 0 before training."""
 
     positions: Tensor
 
@@ -238,11 +239,22 @@ class DiT(nn.Module):
         x: Frames,
         t: Int64[Tensor, "B"],
         label: Int64[Tensor, "B"] | None = None,
-    ) -> Frames:
+    ) -> Float[Tensor, "B K H W"]:
         """The answer for noisy pictures `x` at steps `t`; `label` num_classes is "no class".
 
         Raises:
             ValueError: The pictures are not the config's, or labels are missing or unexpected.
+        """
+        tokens, conditions = self.embed(x, t, label)
+        return unpatchify(self.transform(tokens, conditions), self.config.patch_size)
+
+    def embed(
+        self, x: Frames, t: Int64[Tensor, "B"], label: Int64[Tensor, "B"] | None
+    ) -> tuple[Float[Tensor, "B N D"], list[Float[Tensor, "B D"]]]:
+        """The tokens of the pictures, and the vectors of time and, where there is one, class.
+
+        Raises:
+            ValueError: As `forward`.
         """
         c = self.config
         if tuple(x.shape[1:]) != (c.in_channels, c.size, c.size):
@@ -255,12 +267,19 @@ class DiT(nn.Module):
                 f"{'one for each picture' if c.num_classes else None}"
             )
         tokens = self.embed_patches(patchify(x, c.patch_size)) + self.positions  # (B, N, D)
-        condition = self.embed_time(t)  # (B, D)
+        conditions = [self.embed_time(t)]
         if self.embed_label is not None:
-            condition = condition + self.embed_label(label)
+            conditions.append(self.embed_label(label))
+        return tokens, conditions
+
+    def transform(
+        self, tokens: Float[Tensor, "B N D"], conditions: list[Float[Tensor, "B D"]]
+    ) -> Float[Tensor, "B N P"]:
+        """From tokens to the numbers of each patch; adaLN sees the sum of the conditions."""
+        condition = reduce(torch.add, conditions)  # (B, D)
         for block in self.blocks:
             tokens = block(tokens, condition)
-        return unpatchify(self.final(tokens, condition), c.patch_size)
+        return self.final(tokens, condition)
 
 
 @dataclass(frozen=True)
@@ -292,7 +311,10 @@ class VideoDiT(nn.Module):
         self.register_buffer("mean", start.clone())
 
     def forward(
-        self, x_t: Float[Tensor, "B H 1 S S"], t: Int64[Tensor, "B"], context: Video
+        self,
+        x_t: Float[Tensor, "B H 1 S S"],
+        t: Int64[Tensor, "B"],
+        context: Float[Tensor, "B T 1 S S"],
     ) -> Float[Tensor, "B H 1 S S"]:
         """Before training it answers `mean`, that of all training clips.
 
