@@ -71,6 +71,14 @@ def test_a_prediction_is_as_far_off_as_it_was_when_the_answer_was_first_seen():
     assert shown_cells()[0][2] == "2 of 2 made<br>often: 20 percentage points off<br>arm: not right"
 
 
+def test_a_drawn_curve_is_asked_for_and_is_off_by_a_factor(course):
+    source = '# %% [markdown]\n# # Knobs\n# %%\nCurve("6.steps", "How?", [1, 2], ["a"])\n'
+    (course / "src" / "06_knobs.py").write_text(source, encoding="utf-8")
+    assert "1 prediction (steps)" in repr(course_map().rows[-1].open_parts)
+    progress.record("reveal", chapter=6, id="steps", predicted={"a": [1, 2]}, factor=2.06)
+    assert shown_cells()[-1][2] == "1 of 1 made<br>steps: a factor of 2.1 off"
+
+
 def test_a_prediction_after_the_answer_does_not_count():
     place = {"chapter": 1, "id": "cost", "measured": 3, "unit": ""}
     progress.record("reveal", **place, predicted=None)

@@ -15,7 +15,7 @@ from course_lib.widgets.reader import events_of
 EMPTY = "Nothing is recorded yet: predict or solve something, run this cell again, and it is here."
 TITLE = re.compile(r"^# # (.+)$", re.M)
 EXERCISE = re.compile(r"\bcheck\.(\w+)\(")
-PREDICTION = re.compile(r"\b(?:Choice|Slider)\(\s*[\"'](\d+)\.(\w+)[\"']")
+PREDICTION = re.compile(r"\b(?:Choice|Slider|Curve)\(\s*[\"'](\d+)\.(\w+)[\"']")
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,8 @@ def _outcome(place: dict) -> str:
         return "answer seen first"
     if isinstance(first.get("correct"), bool):
         return "right" if first["correct"] else "not right"
+    if isinstance(first.get("factor"), (int, float)):
+        return f"a factor of {first['factor']:.1f} off"
     if isinstance(first.get("error"), (int, float)):
         unit = first.get("unit") or ""
         unit = {"%": " percentage points", "": ""}.get(unit, f" {unit}")

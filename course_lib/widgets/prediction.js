@@ -37,8 +37,13 @@ function makeSlider(model) {
   };
 }
 
+function makeControl(model) {
+  if (model.get("plane")) return makeCurve(model); // in curve.js
+  return model.get("options") ? makeChoice(model) : makeSlider(model);
+}
+
 function renderPrediction(model, el) {
-  const control = model.get("options") ? makeChoice(model) : makeSlider(model);
+  const control = makeControl(model);
   const commit = button("", () => model.send({ commit: control.get() }), { class: "mf-main" });
   const status = create("span", { class: "mf-status", role: "status" });
   const question = create("legend", {}, model.get("question"));

@@ -1,7 +1,7 @@
 """Predict, run, reveal: the reader commits to an answer before the measured one is shown.
 
-`Choice` and `Slider` ask; their `reveal` stays folded until a prediction is committed. Both are
-kept in the reader's record, so a later day shows the earlier prediction.
+`Choice` and `Slider` ask, and `Curve` in its own module; their `reveal` stays folded until a
+prediction is committed. Both are kept in the reader's record, so a later day shows the earlier one.
 """
 
 import html
@@ -21,12 +21,13 @@ HERE = Path(__file__).parent
 NO_KERNEL = "Run this notebook in JupyterLab to commit a prediction."
 MAX_STEPS = 1000
 Number = int | float  # what JSON and a reader call a number
+Answer = str | Number | dict  # of a choice, a slider, a drawn curve
 
 _latest: dict[str, Reveal] = {}  # key -> the reveal that ran last: either cell may run again
 
 
 class Prediction(anywidget.AnyWidget):
-    """A question, a control and a button; `Choice` and `Slider` are the two kinds.
+    """A question, a control and a button; `Choice`, `Slider` and `Curve` are the kinds.
 
     `key` is the chapter's number and a name of its own, "0.turn". `value` is what was committed
     last, also on an earlier day, and None before.
@@ -56,7 +57,7 @@ class Prediction(anywidget.AnyWidget):
         """Every prediction made here so far, oldest first."""
         return events_of("prediction", self._place)
 
-    def commit(self, value: str | Number) -> None:
+    def commit(self, value: Answer) -> None:
         """Keep a prediction in the reader's record and unfold the answer.
 
         Raises:
@@ -93,7 +94,7 @@ class Prediction(anywidget.AnyWidget):
             self.commit(content["commit"])
 
     @abstractmethod
-    def label(self, value: str | Number) -> str:
+    def label(self, value: Answer) -> str:
         """A value as the reader sees it."""
 
     @abstractmethod
@@ -157,7 +158,7 @@ class Choice(Prediction):
 
         return self._fold(judge, explanation, picture)
 
-    def label(self, value: str | Number) -> str:  # noqa: D102
+    def label(self, value: Answer) -> str:  # noqa: D102
         return f"“{value}”"
 
     def _permits(self, value: object) -> bool:
@@ -226,7 +227,7 @@ class Slider(Prediction):
         unit = " percentage points" if self.unit == "%" else self._unit
         return f"{said} You are {_plain(abs(error))}{unit} too {'high' if error > 0 else 'low'}."
 
-    def label(self, value: str | Number) -> str:  # noqa: D102
+    def label(self, value: Answer) -> str:  # noqa: D102
         return f"{value:.{self._decimals}f}{self._unit}"
 
     def _truth(self, measured: Number) -> str:

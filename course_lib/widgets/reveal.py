@@ -51,7 +51,7 @@ class Reveal(anywidget.AnyWidget):
         super().__init__()
         self.on_msg(self._on_message)
 
-    def show(self, value: str | int | float | None) -> None:
+    def show(self, value: str | int | float | dict | None) -> None:
         """Unfold the answer to a prediction; None where there is none."""
         judgement = self._judge(value)
         event = self._place | judgement.fields

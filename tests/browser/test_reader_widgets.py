@@ -16,6 +16,16 @@ REVEAL = 'often.reveal(60, explanation="The cue of 4 and 9 says so.")'
 REVEAL_WHERE = 'where.reveal("straight", distribution={"left": 0, "straight": 1, "right": 0})'
 MAP = "from course_lib.widgets.course_map import course_map; course_map()"
 
+CURVES = """
+from course_lib.widgets.curve import Curve
+drawn = Curve(
+    "6.drawn", "How far?", [10, 20, 50], ["eta = 0", "eta = 1"], 1, 1000,
+    xlabel="steps", ylabel="distance", log=True,
+)
+drawn
+"""
+REVEAL_CURVES = 'drawn.reveal({"eta = 0": [10, 10, 10], "eta = 1": [100, 100, 1000]})'
+
 GAME = """
 import torch
 from course_lib.data.crossroads import BASE, Crossroads
@@ -88,6 +98,55 @@ def test_keys_alone_commit_predictions_and_unfold_the_waiting_answers(open_noteb
     notebook.run_all()
     answer.get_by_text("You predicted 55 %, measured: 60 %.").wait_for()
     number.get_by_text("You predicted 55 % on 20").wait_for()
+
+
+def test_curves_are_drawn_with_the_mouse_and_mended_with_keys(open_notebook):
+    notebook = open_notebook([CURVES, REVEAL_CURVES], "curves")
+    page, question = notebook.page, notebook.page.locator(".mf-reader").first
+    plane, commit = question.locator("svg.mf-draw"), question.get_by_role("button").last
+    assert commit.is_disabled()  # an untouched plane is no prediction
+
+    def point(name):
+        return plane.get_by_role("slider", name=name, exact=True)
+
+    def height(name):
+        return float(point(name).get_attribute("aria-valuenow"))
+
+    middle = height("eta = 0, steps 10")
+    boxes = [point(f"eta = 0, steps {steps}").bounding_box() for steps in (10, 20, 50)]
+    at = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for (x, y), down in zip(at, (0, 40, 80), strict=True):
+        page.mouse.move(x, y + down, steps=6)
+    page.mouse.up()
+    low, lower, lowest = (height(f"eta = 0, steps {steps}") for steps in (10, 20, 50))
+    assert low > lower > lowest
+    assert height("eta = 1, steps 50") == middle  # the other curve has not moved
+
+    page.keyboard.press("Tab")  # from the curve that was drawn to the other one
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("PageUp")
+    assert height("eta = 1, steps 10") == 1
+    assert height("eta = 1, steps 20") == 891
+    assert height("eta = 1, steps 50") == 56.2  # five levels above the middle
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "eta = 1, steps 50"
+    assert question.get_by_text("eta = 1, steps 50: 56.2").is_visible()
+
+    commit.click()
+    page.get_by_text("The order of the curves is right at 2 of 3 places.").wait_for()
+    assert notebook.ask("drawn.value['eta = 1']") == "[1, 891, 56.2]"
+    assert notebook.errors == []
+    assert notebook.external == []
+
+    notebook.restart_kernel()
+    notebook.run_all()
+    question.get_by_text("You predicted eta = 0: ").wait_for()
+    assert height("eta = 1, steps 20") == 891
 
 
 def test_show_me_anyway_unfolds_without_a_prediction(open_notebook):
