@@ -111,6 +111,24 @@ def _shown(expected: Tensor, result: object) -> tuple[str, str]:
     return where + numbers(expected.flatten()[first:]), where + numbers(result.flatten()[first:])
 
 
+def repeats(draw: Draw, names: tuple[str, ...], hint: str) -> Property:
+    """The property that equal arguments give equal results: the candidate draws nothing itself."""
+
+    def check(candidate: Callable) -> Fault | None:
+        inputs = draw()
+        first, second = (candidate(*_copies(inputs)) for _ in range(2))
+        if torch.equal(first, second):
+            return None
+        return Fault(
+            given=describe(inputs, names) + ", twice",
+            expected=f"the same result twice, {numbers(first)}",
+            observed=f"then {numbers(second)}",
+            hint=hint,
+        )
+
+    return check
+
+
 def spares_its_arguments(draw: Draw, names: tuple[str, ...]) -> Property:
     """The property that the candidate does not write into its arguments."""
 
