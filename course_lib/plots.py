@@ -248,6 +248,58 @@ def scatter(
     return picture
 
 
+def bundles(
+    x: Sequence[float] | np.ndarray,
+    groups: Mapping[str, Float[Tensor, "N X"]],
+    alt: str,
+    *,
+    xlabel: str,
+    ylabel: str,
+    ylim: tuple[float, float] | None = None,
+) -> Picture:
+    """Many thin lines over a common x, one colour for each group.
+
+    Args:
+        x: the common positions.
+        groups: label -> one line per row.
+        alt: what the picture shows, in a sentence.
+        xlabel: what x is, with its unit.
+        ylabel: what y is, with its unit.
+        ylim: the ends of the y axis; fitted to the lines where None.
+    """
+    with mpl.rc_context(STYLE):
+        picture = Picture(WIDTH, 3.2, alt)
+        axes = picture.subplots()
+        for (label, lines), color in zip(groups.items(), COLORS.values(), strict=False):
+            for n, line in enumerate(lines.numpy()):
+                name = label if n == 0 else None
+                axes.plot(x, line, color=color, linewidth=0.9, alpha=0.6, label=name)
+        axes.set(xlabel=xlabel, ylabel=ylabel, ylim=ylim)
+        for handle in axes.legend(loc="best").legend_handles:
+            handle.set(linewidth=2, alpha=1)
+    return picture
+
+
+def arrows(
+    ends: Mapping[str, tuple[float, float]], alt: str, *, xlabel: str, ylabel: str
+) -> Picture:
+    """Arrows from the origin of a plane, within -1 and 1; the first lies below, broad and grey."""
+    with mpl.rc_context(STYLE):
+        picture = Picture(4.8, 3.3, alt)
+        axes = picture.subplots()
+        axes.axhline(0, color="#999999", linewidth=0.8)
+        axes.axvline(0, color="#999999", linewidth=0.8)
+        colors = ["#999999", *COLORS.values()]
+        for n, ((label, end), color) in enumerate(zip(ends.items(), colors, strict=False)):
+            style = {"arrowstyle": "-|>", "color": color, "lw": 2 if n else 7, "alpha": 1.0}
+            axes.annotate("", end, (0, 0), arrowprops=style | ({} if n else {"alpha": 0.5}))
+            beyond = np.multiply(end, 1.14 if n else 1.32)
+            axes.annotate(label, beyond, color=color, ha="center", va="center")
+        axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(-1.45, 1.45), ylim=(-0.25, 1.45))
+        axes.set_aspect("equal")
+    return picture
+
+
 def show_frame(axes: Axes, frame: Float[Tensor, "C H W"]) -> None:
     """One frame with values in [-1, 1], grey or colour, without ticks and without smoothing."""
     pixels = to_bytes(frame).permute(1, 2, 0).numpy()
