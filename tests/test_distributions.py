@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from course_lib.evaluation.distributions import (
+    coverage,
     frechet_distance,
     frechet_distance_of_gaussians,
     mode_coverage,
@@ -149,3 +150,29 @@ def test_a_sample_between_two_modes_counts_for_both_and_once_in_the_share():
 def test_a_coverage_without_samples_or_limits_is_refused(arguments, named):
     with pytest.raises(ValueError, match=named):
         mode_coverage(*arguments)
+
+
+@pytest.mark.parametrize("neighbours", [1, 3])
+def test_a_real_point_is_covered_by_a_sample_nearer_than_its_kth_real_neighbour(neighbours):
+    real, samples = (draws(n, 2, seed=1).float() for n in (12, 7))
+    samples = samples + torch.tensor([0.3, -0.2])
+    expected = []
+    for i, point in enumerate(real):
+        others = sorted(math.dist(point, other) for j, other in enumerate(real) if j != i)
+        nearest = min(math.dist(point, sample) for sample in samples)
+        expected.append(nearest <= others[neighbours - 1])
+    assert coverage(real, samples, neighbours).tolist() == expected
+    assert 0 < sum(expected) < 12
+
+
+def test_a_region_that_is_left_out_is_not_made_up_for_elsewhere():
+    corners = 100 * torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    real = (corners[:, None] + draws(10, 2).float()).flatten(0, 1)  # (40, 2)
+    assert coverage(real, real).all()
+    assert coverage(real, real[:10].repeat(9, 1)).tolist() == [True] * 10 + [False] * 30
+
+
+def test_coverage_without_enough_real_points_is_refused():
+    for neighbours in (0, 3):
+        with pytest.raises(ValueError, match=rf"neighbours is {neighbours}; permitted: 1\.\.2"):
+            coverage(MODES, MODES, neighbours)
