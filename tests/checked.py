@@ -69,4 +69,5 @@ class CheckedChapter:
         verdict = checker(stub)
         assert not verdict.attempted
         assert "Not attempted yet" in verdict.headline
-        assert checker(verdict.function).passed
+        again = checker(verdict.function)
+        assert again.passed, repr(again)

@@ -138,7 +138,7 @@ def from_v(function) -> Verdict:
     )
 
 
-def _turned_back(x_t: Tensor, v: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+def _turned_back(x_t: Tensor, v: Tensor, alpha_bar: float | Tensor) -> tuple[Tensor, Tensor]:
     """The library's answer: (x_t, v) is (x0, eps) turned by an angle."""
     signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
     return signal * x_t - noise * v, noise * x_t + signal * v
