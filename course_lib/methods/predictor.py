@@ -32,7 +32,11 @@ class DiffusionPredictor:
     clip: float | None = 1.0
 
     def steps(
-        self, context: Video, x_T: Video, *, generator: torch.Generator | None = None
+        self,
+        context: Video,
+        x_T: Float[Tensor, "B F C H W"],
+        *,
+        generator: torch.Generator | None = None,
     ) -> Iterator[ReverseStep]:
         """The walk from `x_T` to a future of each context."""
 
