@@ -26,6 +26,11 @@ FRAMES = "course_lib/evaluation/frames.py"
 DISTRIBUTIONS = "course_lib/evaluation/distributions.py"
 TOY = "course_lib/data/toy.py"
 LIKELIHOOD = "course_lib/methods/likelihood.py"
+NOISE = "course_lib/methods/noise.py"
+DIFFUSION = "course_lib/methods/diffusion.py"
+DDIM = "course_lib/methods/ddim.py"
+GUIDANCE = "course_lib/methods/guidance.py"
+PREDICTOR = "course_lib/methods/predictor.py"
 PEDESTRIANS = "course_lib/data/pedestrians.py"
 AVERAGE = "course_lib/training/ema.py"
 LOOP = "course_lib/training/loop.py"
@@ -73,7 +78,10 @@ INFLUENCE = "course_lib/evaluation/influence.py"
 ATTENTION_COST = "course_lib/evaluation/attention_cost.py"
 COST = "course_lib/evaluation/cost.py"
 VPTR_EXAM = "course_lib/recipes/vptr_exam.py"
+LEVELS = "course_lib/recipes/crossroads_levels.py"
 
+CURVE = "course_lib/widgets/curve.py"
+CURVE_PLANE = "course_lib/widgets/curve_plane.py"
 MASK_LAB = "course_lib/widgets/mask_lab"  # and the rest of the file's name
 
 PROPERTIES = "course_lib/checks/properties.py"
@@ -81,9 +89,14 @@ CHECKS = "course_lib/checks/chapter1"  # and the rest of the file's name
 CHECKS2 = "course_lib/checks/chapter2"
 CHECKS3 = "course_lib/checks/chapter3"
 CHECKS4 = "course_lib/checks/chapter4"
+CHECKS5 = "course_lib/checks/chapter5"
 TWO_SUMS = "_cost(real, 1).sum() + _cost(fake, 0).sum()\n\n\ndef"
 NO_GRADIENTS = "passes_gradients(_losses, large, LOGITS, ())"
 
+KEEPS_EPS = "return Denoised(x0_hat, self.eps_hat)\n\n\nD"
+HAT_IN_DIRECTION = """        if larger_noise:
+            sigma = sigma_hat(alpha_bar, before) if t_prev >= 0 else torch.zeros_like(sigma)
+        x_prev = ddim_step(found.x0_hat"""
 FED_TO_POSTERIOR = "posterior, h, skips = self._infer(video if fed is None else fed, context)"
 CODES_FROM_1 = "code = self.time_code[: features.shape[1]]"
 
@@ -114,6 +127,19 @@ FAULTS = {
         (CROSSROADS, "if returns and not self.preset.returns", "if False"),
         (CROSSROADS, "torch.maximum(2 * canvas - 1, self.map)", "torch.maximum(canvas, self.map)"),
         (CROSSROADS, "columns, rows =", "rows, columns ="),
+    ],
+    "tests/test_curve.py": [
+        (CURVE, "abs(math.log(a / b))", "math.log(a / b)"),
+        (CURVE, "fmean(abs(a - b)", "sum(abs(a - b)"),
+        (CURVE, "(a > b) - (a < b)", "a > b"),
+        (CURVE, "{name: _as_line(measured[name]) for name in self.names}", "dict(measured)"),
+        (CURVE, "not isinstance(h, bool) and h in", "h in"),
+        (CURVE, "and len(line) == len(self.places)", "and True"),
+        (CURVE, "min(shown), max(shown)", "self._heights[0], self._heights[-1]"),
+        (CURVE_PLANE, "BOTTOM - (BOTTOM - TOP)", "TOP + (BOTTOM - TOP)"),
+        (CURVE_PLANE, "math.exp(h) if self.log else h", "math.exp(h) if self.log else h + low"),
+        (CURVE_PLANE, "_bars(x, low, high)", "_bars(x, low, middle)"),
+        (CURVE_PLANE, "if drawn is not None:", "if drawn is None:"),
     ],
     "tests/test_exact_futures.py": [
         (
@@ -220,11 +246,145 @@ FAULTS = {
             "(vectors * _roots(values)) @ vectors.T",
             "(vectors * _roots(values)) @ vectors",
         ),
+        (DISTRIBUTIONS, "kthvalue(neighbours + 1, dim=1)", "kthvalue(neighbours, dim=1)"),
+        (
+            DISTRIBUTIONS,
+            "torch.cdist(real, samples).amin(1) <= radius",
+            "torch.cdist(samples, real).amin(1) <= radius[0]",
+        ),
+        (DISTRIBUTIONS, "amin(1) <= radius", "amin(1) <= radius.max()"),
+        (DISTRIBUTIONS, "1 <= neighbours < len(real)", "1 <= neighbours <= len(real)"),
     ],
     "tests/test_toy.py": [
         (TOY, "self.sigmas[bump, None] * noise", "self.sigmas[bump, None] ** 2 * noise"),
         (TOY, "x.shape[-1] * (", "1 * ("),
         (TOY, "(2 * self.sigmas**2)", "(2 * self.sigmas)"),
+        (
+            TOY,
+            "kept * self.sigmas**2 + 1 - kept\n        return",
+            "self.sigmas**2 + 1 - kept\n        return",
+        ),
+        (
+            TOY,
+            "log_norm = 0.5 * x_t.shape[-1] * variances.log()",
+            "log_norm = 0.5 * variances.log()",
+        ),
+        (TOY, "gain = kept.sqrt() * variances /", "gain = variances /"),
+        (TOY, "means = self.means + gain * apart", "means = gain * apart"),
+        (TOY, "(weights * means).sum(-2)", "(self.weights[:, None] * means).sum(-2)"),
+    ],
+    "tests/test_noise.py": [
+        (NOISE, "cls((1 - betas).cumprod(0))", "cls((1 - betas).sqrt().cumprod(0))"),
+        (NOISE, "torch.arange(self.num_timesteps) - 1", "torch.arange(self.num_timesteps)"),
+        (NOISE, "alphas_cumprod])[t + 1]", "alphas_cumprod])[t]"),
+        (
+            NOISE,
+            "return alpha_bar / (1 - alpha_bar)",
+            "return (alpha_bar / (1 - alpha_bar)).sqrt()",
+        ),
+        (NOISE, "from_betas(roots**2)", "from_betas(roots)"),
+        (NOISE, "curve[1:] / curve[0]", "curve[1:]"),
+        (NOISE, "torch.logit(plain) + shift", "torch.logit(plain) + 2 * shift"),
+        (NOISE, ".clamp(max=0.999)", ".clamp(max=0.9999)"),
+        (NOISE, "(1 - alpha_bar).sqrt(), x0)\n    return", "1 - alpha_bar, x0)\n    return"),
+        (NOISE, "like((1 - alpha_bar).sqrt(), x0)", "(1 - like(alpha_bar, x0)).sqrt()"),
+        (NOISE, "not -1 <= int(t.min())", "not -2 <= int(t.min())"),
+        (NOISE, "(table.diff() < 0)", "(table.diff() <= 0)"),
+    ],
+    "tests/test_diffusion.py": [
+        (NOISE, "cls((1 - betas).cumprod(0))", "cls((1 - betas).sqrt().cumprod(0))"),
+        (DIFFUSION, "scale = signal * b - noise * a", "scale = signal * b + noise * a"),
+        (DIFFUSION, "eps_hat = like(signal / scale, x_t)", "eps_hat = like(1 / scale, x_t)"),
+        (DIFFUSION, "return from_x0(x_t, x0_hat, alpha_bar)\n\n\nD", KEEPS_EPS),
+        (DIFFUSION, "c0 = before.sqrt() * (1 - alpha)", "c0 = before * (1 - alpha)"),
+        (DIFFUSION, "ct = alpha.sqrt() *", "ct = alpha *"),
+        (DIFFUSION, "return (1 - before) / (1 - alpha_bar) *", "return (1 - alpha_bar) *"),
+        (
+            DIFFUSION,
+            "return -(1 - alpha_bar).sqrt(), alpha_bar",
+            "return (1 - alpha_bar).sqrt(), alpha_bar",
+        ),
+        (DIFFUSION, "return c0 + ct * alpha_bar.sqrt()", "return c0 + ct"),
+        (DIFFUSION, "error.square().flatten(1).mean(1)", "error.square().flatten(1).sum(1)"),
+        (DIFFUSION, "betas / (2 * alphas *", "betas / (2 *"),
+        (DIFFUSION, "        if t > 0:\n", "        if t >= 0:\n"),
+        (DIFFUSION, "if small_variance else", "if not small_variance else"),
+        (DIFFUSION, "like(variance.sqrt(), x_t)", "1.05 * like(variance.sqrt(), x_t)"),
+        (DIFFUSION, "like(variance.sqrt(), x_t)", "like(variance, x_t)"),
+        (DIFFUSION, "schedule.betas[t]\n", "schedule.betas[t - 1]\n"),
+        (
+            DIFFUSION,
+            "range(schedule.num_timesteps - 1, -1, -1)",
+            "range(schedule.num_timesteps - 2, -1, -1)",
+        ),
+        (DIFFUSION, "torch.full((len(x_t),), t,", "torch.full((len(x_t),), max(t - 1, 0),"),
+        (
+            DIFFUSION,
+            "torch.randn(x.shape, generator=generator,",
+            "torch.rand(x.shape, generator=generator,",
+        ),
+        (DIFFUSION, "@torch.no_grad()\n", ""),
+    ],
+    "tests/test_ddim.py": [
+        (NOISE, "cls((1 - betas).cumprod(0))", "cls((1 - betas).sqrt().cumprod(0))"),
+        (DDIM, "    return eta * variance.sqrt()", "    return 1.05 * eta * variance.sqrt()"),
+        (DDIM, "    return eta * variance.sqrt()", "    return (eta * variance).sqrt()"),
+        (DDIM, "(1 - alpha_bar_prev - sigma**2)", "(1 - alpha_bar_prev)"),
+        (DDIM, "(1 - alpha_bar_prev - sigma**2)", "(1 - alpha_bar_prev - sigma)"),
+        (DDIM, "[*timesteps[1:], -1], strict=True):\n", "[*timesteps[1:], 0], strict=True):\n"),
+        (DDIM, "schedule.alpha_bar(t_prev)", "schedule.alpha_bar(max(t - 1, -1))"),
+        (DDIM, "schedule.alpha_bar(t_prev)", "schedule.alpha_bar(max(t_prev - 1, -1))"),
+        (DDIM, "if t_prev >= 0 else torch.zeros_like(sigma)", "if True else sigma"),
+        (DDIM, "        x_prev = ddim_step(found.x0_hat", HAT_IN_DIRECTION),
+        (DDIM, "        if sigma > 0:\n", "        if True:\n"),
+        (
+            DDIM,
+            "return (1 - alpha_bar / alpha_bar_prev).sqrt()",
+            "return 1 - alpha_bar / alpha_bar_prev",
+        ),
+        (DDIM, "[i * num_timesteps // num_steps for", "[i * (num_timesteps // num_steps) for"),
+        (DDIM, "rising[-1] + 1 if", "rising[-1] if"),
+        (DDIM, "top * i**2 // max(num_steps - 1, 1) ** 2", "top * i // max(num_steps - 1, 1)"),
+        (DDIM, "// num_steps - 1 for i", "// num_steps - (i > 1) for i"),
+        (DDIM, "x, max(t, 0), None).eps_hat", "x, t_next, None).eps_hat"),
+        (DDIM, "(x - (1 - alpha_bar).sqrt() * eps_hat) / alpha_bar.sqrt()", "x / alpha_bar.sqrt()"),
+        (DDIM, "zip([-1, *timesteps[:-1]], timesteps", "zip([0, *timesteps[:-1]], timesteps"),
+        (DDIM, "(share * angle).sin()]) / angle.sin()", "(share * angle).sin()])"),
+        (DDIM, "cosine.abs() > 1 - 1e-6, line, arc", "cosine > 2, line, arc"),
+        (DDIM, "first.double().flatten(1), second", "first.double().flatten()[None], second"),
+        (DDIM, "return deque(steps, maxlen=1)[0].x_prev", "return [*steps][-1].x_prev"),
+    ],
+    "tests/test_predictor.py": [
+        (
+            PREDICTOR,
+            "self.network(x_t, t, context)",
+            "self.network(x_t, t, context[:1].expand_as(context))",
+        ),
+        (PREDICTOR, "num_timesteps, self.num_steps)", "num_timesteps, self.num_steps - 1)"),
+        (PREDICTOR, "            clip=self.clip,\n", "            clip=1.0,\n"),
+        (PREDICTOR, "            eta=self.eta,\n", "            eta=0.0,\n"),
+        (PREDICTOR, "            generator=generator,\n        )", "        )"),
+        (PREDICTOR, "noise_like(empty, generator)", "noise_like(empty, None)"),
+        (PREDICTOR, "if horizon != self.horizon", "if horizon > self.horizon"),
+        (DDIM, "schedule.alpha_bar(t_prev)", "schedule.alpha_bar(max(t - 1, -1))"),
+    ],
+    "tests/test_guidance.py": [
+        (GUIDANCE, "eps_unconditional, eps_conditional,", "eps_conditional, eps_unconditional,"),
+        (
+            GUIDANCE,
+            "eps_conditional, guidance_scale)\n\n",
+            "eps_conditional, guidance_scale + 1)\n\n",
+        ),
+        (GUIDANCE, "guide(with_class.x0_hat, without", "guide(with_class.x0_hat, with_class"),
+        (GUIDANCE, "guide(with_class.eps_hat, without", "guide(with_class.eps_hat, with_class"),
+        (GUIDANCE, "    if guidance_scale == 1:\n        return conditional\n", ""),
+        (GUIDANCE, "return conditional\n", "return unconditional\n"),
+        (GUIDANCE, "if not guidance_scale >= 0", "if guidance_scale < 0"),
+        (
+            GUIDANCE,
+            "with_class, without = conditional(x_t, t)",
+            "with_class, without = conditional(x_t, t - t)",
+        ),
     ],
     "tests/test_likelihood.py": [
         (LIKELIHOOD, "correction=0", "correction=1"),
@@ -647,6 +807,31 @@ FAULTS = {
         (f"{CHECKS4}_witness.py", "[_draw_frames(2, 3, 1, 2, 2, 4), uneven]", "[even]"),
         (f"{CHECKS4}_blocks.py", "draw_clips(3, 2, 2, 5, 4, 6)", "draw_clips(3, 2, 6, 5, 4, 6)"),
         (f"{CHECKS4}_blocks.py", "draw_clips(3, 2, 7, 6, 2, 5)", "draw_clips(3, 2, 7, 6, 2, 1)"),
+    ],
+    "tests/test_crossroads_levels.py": [
+        (LEVELS, "rising[-1] + 1 if rising", "rising[-1] if rising"),
+        (LEVELS, "levels).abs().argmin(1)", "levels).argmin(1)"),
+        (LEVELS, ".flip(0).cummin(0).values.flip(0)", ".cummin(0).values"),
+        (LEVELS, "end != futures.probs.argmax()", "end != 0"),
+        (LEVELS, "self.there.int().argmax(0)", "self.there.int().sum(0) - 1"),
+        (LEVELS, "SCHEDULE, x_T, timesteps, eta=1.0, clip=1.0", "SCHEDULE, x_T, [9], clip=1.0"),
+    ],
+    "tests/test_chapter5_checks.py": [
+        (f"{CHECKS5}_draws.py", "share = 0.12 + 0.25 *", "share = 0.5 + 0 *"),
+        (f"{CHECKS5}_draws.py", "if positive:", "if False:"),
+        (f"{CHECKS5}.py", ".abs().max() < 1e-3:", ".abs().max() < 1e9:"),
+        (f"{CHECKS5}_loss.py", "or t.shape != x_t.shape[:1]:", "or False:"),
+        (f"{CHECKS5}_loss.py", "+ 0.7 * _each", "+ 0 * _each"),
+        (f"{CHECKS5}_loss.py", "inner = 1 + torch", "inner = 1 + 0 * torch"),
+        (f"{CHECKS5}_loss.py", "TRAINING, (WEIGHTS,)", "TRAINING, ()"),
+        (f"{CHECKS5}_loss.py", "steps=[0, NUM_TIMESTEPS - 1]", "steps=[1, 2]"),
+        (f"{CHECKS5}_loss.py", "a = table[t][:, None, None, None]", "a = _each(table[t], x0)"),
+        (f"{CHECKS5}_step.py", "alphas[t] / betas[t]", "1 / betas[t]"),
+        (f"{CHECKS5}_step.py", "3, 3, first=True)", "3, 3)"),
+        (f"{CHECKS5}_step.py", "x_t, x0_hat, 0 * noise, *others", "x_t, x0_hat, noise, *others"),
+        (f"{CHECKS5}_answers.py", "isinstance(result, tuple) and len(result) == 2", "True"),
+        (f"{CHECKS5}_answers.py", "[-noise, signal]]", "[noise, signal]]"),
+        (PROPERTIES, "        if torch.equal(first, second):", "        if True:"),
     ],
     "tests/test_influence.py": [
         (INFLUENCE, "slope[0].square().sum(1)", "slope[0].sum(1).square()"),
