@@ -118,7 +118,7 @@ def sheet(preset: Preset, model: VideoDiT, _config: CrossroadsTraining) -> Image
 
 def recipe(name: str, sentence: str, preset: Preset, small: CrossroadsTraining) -> Recipe:
     """A recipe of one preset."""
-    wide = replace(small.model.dit, dim=384, depth=12, num_heads=6)
+    wide = replace(small.model.dit, dim=384, depth=12, num_heads=6, quick_start=False)
     return Recipe(
         name=name,
         sentence=sentence,
@@ -144,22 +144,30 @@ def recipe(name: str, sentence: str, preset: Preset, small: CrossroadsTraining) 
     )
 
 
+def network(preset: Preset) -> VideoDiTConfig:
+    """The small network of a preset."""
+    frames = preset.num_frames
+    dit = DiTConfig(
+        in_channels=frames, out_channels=preset.horizon, dim=144, depth=5, quick_start=True
+    )
+    return VideoDiTConfig(preset.context, preset.horizon, dit)
+
+
 SMALL = CrossroadsTraining(
-    model=VideoDiTConfig(),
-    steps=4000,
+    model=network(BASE),
+    steps=3600,
     batch_size=32,
     learning_rate=1.5e-3,
     ema_decay=0.998,
-    every=1000,
+    every=900,
     precision="bf16-mixed",
 )
 DIFFUSION = recipe("crossroads_diffusion", "Diffusion at the crossroads", BASE, SMALL)
-TWICE_DIT = DiTConfig(in_channels=17, out_channels=14, dim=144, depth=5)
 DIFFUSION_TWICE = recipe(
     "crossroads_diffusion_twice",
     "Diffusion at the crossroads where the digit may come back",
     TWICE,
-    replace(SMALL, model=VideoDiTConfig(horizon=14, dit=TWICE_DIT), steps=5500),
+    replace(SMALL, model=network(TWICE), steps=4800, every=1200),
 )
 
 RECIPES = (DIFFUSION, DIFFUSION_TWICE)
