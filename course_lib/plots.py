@@ -89,6 +89,7 @@ def film_strip(
     *,
     frames: Sequence[int] | None = None,
     first: int = 0,
+    titles: Sequence[object] = (),
 ) -> Picture:
     """Clips as rows, time from left to right.
 
@@ -97,9 +98,10 @@ def film_strip(
         alt: what the picture shows, in a sentence.
         frames: which frames to draw; all where None.
         first: the number written above frame 0.
+        titles: written above all frames of a clip, in place of numbers.
 
     Raises:
-        ValueError: the clips differ in length, or a frame is out of range.
+        ValueError: the clips differ in length, a frame is out of range, or titles are missing.
     """
     if not rows:
         raise ValueError("rows is empty; a film strip needs at least one clip")
@@ -111,6 +113,9 @@ def film_strip(
     outside = [t for t in frames if not 0 <= t < length]
     if outside:
         raise ValueError(f"frame {outside[0]} is not in a clip of {length}: 0..{length - 1}")
+    titles = titles or range(first, first + length)
+    if len(titles) != length:
+        raise ValueError(f"there are {len(titles)} titles; permitted: one for each of {length}")
     with mpl.rc_context(STYLE):
         tile = WIDTH / (len(frames) + 1.2)
         picture = Picture(WIDTH, tile * len(rows) * 1.06 + 0.25, alt)
@@ -120,7 +125,7 @@ def film_strip(
                 show_frame(axes, clip[t])
             axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
         for axes, t in zip(grid[0], frames, strict=True):
-            axes.set_title(str(first + t), loc="center", fontsize=9, color="#555555")
+            axes.set_title(str(titles[t]), loc="center", fontsize=9, color="#555555")
     picture.set_layout_engine("constrained", w_pad=0.04, h_pad=0.01, wspace=0, hspace=0)
     return picture
 
@@ -199,8 +204,13 @@ def curves(
     return picture
 
 
-def bars(groups: Mapping[str, Mapping[str, float]], alt: str, *, ylabel: str) -> Picture:
-    """Grouped bars: group -> (label -> height). Every group has the same labels."""
+def bars(
+    groups: Mapping[str, Mapping[str, float | tuple[float, float, float]]], alt: str, *, ylabel: str
+) -> Picture:
+    """Grouped bars: group -> (label -> height). Every group has the same labels.
+
+    A height is a number, or (value, low, high) to draw an interval as well.
+    """
     labels = list(next(iter(groups.values())))
     with mpl.rc_context(STYLE):
         picture = Picture(WIDTH, 2.9, alt)
@@ -208,7 +218,10 @@ def bars(groups: Mapping[str, Mapping[str, float]], alt: str, *, ylabel: str) ->
         width = 0.8 / len(labels)
         for n, label in enumerate(labels):
             x = np.arange(len(groups)) + (n - (len(labels) - 1) / 2) * width
-            axes.bar(x, [heights[label] for heights in groups.values()], width * 0.92, label=label)
+            # A number alone is an interval of no width, which draws nothing.
+            spans = np.array([np.resize(heights[label], 3) for heights in groups.values()])
+            value, around = spans[:, 0], np.abs(spans[:, 1:] - spans[:, :1]).T
+            axes.bar(x, value, width * 0.92, yerr=around, ecolor="#333333", label=label)
         axes.set(ylabel=ylabel)
         axes.set_xticks(range(len(groups)), list(groups))
         axes.grid(axis="x", visible=False)
@@ -271,32 +284,73 @@ def bundles(
         picture = Picture(WIDTH, 3.2, alt)
         axes = picture.subplots()
         for (label, lines), color in zip(groups.items(), COLORS.values(), strict=False):
-            for n, line in enumerate(lines.numpy()):
-                name = label if n == 0 else None
-                axes.plot(x, line, color=color, linewidth=0.9, alpha=0.6, label=name)
+            for line in lines.numpy():
+                axes.plot(x, line, color=color, linewidth=0.9, alpha=0.6)
+            axes.plot([], [], color=color, label=label)
         axes.set(xlabel=xlabel, ylabel=ylabel, ylim=ylim)
-        for handle in axes.legend(loc="best").legend_handles:
-            handle.set(linewidth=2, alpha=1)
+        axes.legend(loc="best")
     return picture
 
 
 def arrows(
     ends: Mapping[str, tuple[float, float]], alt: str, *, xlabel: str, ylabel: str
 ) -> Picture:
-    """Arrows from the origin of a plane, within -1 and 1; the first lies below, broad and grey."""
+    """Arrows from the origin of a plane, up to 1 long; the first lies below, broad and grey."""
     with mpl.rc_context(STYLE):
-        picture = Picture(4.8, 3.3, alt)
+        picture = Picture(5.2, 2.5, alt)
         axes = picture.subplots()
         axes.axhline(0, color="#999999", linewidth=0.8)
         axes.axvline(0, color="#999999", linewidth=0.8)
-        colors = ["#999999", *COLORS.values()]
+        colors = ["#bbbbbb", *COLORS.values()]
         for n, ((label, end), color) in enumerate(zip(ends.items(), colors, strict=False)):
-            style = {"arrowstyle": "-|>", "color": color, "lw": 2 if n else 7, "alpha": 1.0}
-            axes.annotate("", end, (0, 0), arrowprops=style | ({} if n else {"alpha": 0.5}))
-            beyond = np.multiply(end, 1.14 if n else 1.32)
-            axes.annotate(label, beyond, color=color, ha="center", va="center")
-        axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(-1.45, 1.45), ylim=(-0.25, 1.45))
+            style = {"arrowstyle": "-|>", "color": color, "lw": 2 if n else 7}
+            axes.annotate("", end, (0, 0), arrowprops=style)
+            axes.plot([], [], color=color, linewidth=style["lw"], label=label)
+        axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(-1.15, 1.15), ylim=(-0.15, 1.15))
         axes.set_aspect("equal")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return picture
+
+
+def heat_tables(
+    tables: Mapping[str, Mapping[str, Mapping[str, float]]],
+    alt: str,
+    *,
+    xlabel: str,
+    ylabel: str,
+) -> Picture:
+    """Tables of positive numbers, darker where larger, each on its own logarithmic scale.
+
+    The least of each column is set in bold.
+
+    Args:
+        tables: title -> row -> column -> number; the tables share their rows.
+        alt: what the picture shows, in a sentence.
+        xlabel: what the columns are.
+        ylabel: what the rows are.
+    """
+    rows = list(next(iter(tables.values())))
+    widths = [len(table[rows[0]]) for table in tables.values()]
+    with mpl.rc_context(STYLE):
+        picture = Picture(WIDTH, 0.75 + 0.34 * len(rows), alt)
+        grid = picture.subplots(1, len(tables), width_ratios=widths, squeeze=False)[0]
+        for axes, (title, table) in zip(grid, tables.items(), strict=True):
+            columns = list(table[rows[0]])
+            numbers = np.array([[table[row][column] for column in columns] for row in rows])
+            shades = np.log(numbers)
+            shades = (shades - shades.min()) / max(float(np.ptp(shades)), 1e-9)
+            axes.imshow(shades, cmap="Blues", vmin=-0.1, vmax=1.3, aspect="auto")
+            for (r, c), number in np.ndenumerate(numbers):
+                best = number == numbers[:, c].min()
+                weight = "bold" if best else "normal"
+                ink = "white" if shades[r, c] > 0.75 else "black"
+                style = {"ha": "center", "va": "center", "fontsize": 8.5}
+                said = f"{number:.3g}" if number < 100 else f"{number:.0f}"
+                axes.text(c, r, said, color=ink, weight=weight, **style)
+            axes.set(title=title, xlabel=xlabel, yticks=range(len(rows)), yticklabels=[])
+            axes.set_xticks(range(len(columns)), columns)
+            axes.grid(visible=False)
+        grid[0].set(yticks=range(len(rows)), yticklabels=rows, ylabel=ylabel)
     return picture
 
 

@@ -24,6 +24,7 @@ def pictures():
         "curves": plots.curves(
             x, {"y": (x, x - 1, x + 1)}, "a line", xlabel="x", ylabel="y", levels={"floor": 0.5}
         ),
+        "bundles": plots.bundles(x, {"a": torch.eye(4)}, "lines", xlabel="x", ylabel="y"),
         "bars": plots.bars(
             {"a": {"p": 0.2, "q": 0.8}, "b": {"p": 1.0, "q": 0.0}}, "bars", ylabel="p"
         ),
@@ -35,6 +36,17 @@ def pictures():
             ylabel="y",
         ),
     }
+
+
+def test_a_heat_table_is_darker_where_larger_and_bold_where_a_column_is_least():
+    table = {"low": {"10": 1.0, "20": 500.0}, "high": {"10": 100.0, "20": 10.0}}
+    picture = plots.heat_tables({"t": table}, "a table", xlabel="S", ylabel="eta")
+    (axes,) = picture.axes
+    weights = {text.get_text(): text.get_weight() for text in axes.texts}
+    assert weights == {"1": "bold", "500": "normal", "100": "normal", "10": "bold"}
+    shades = np.asarray(axes.images[0].get_array())
+    assert np.argsort(shades.ravel()).tolist() == [0, 3, 2, 1]
+    assert shades[1, 1] == pytest.approx(np.log(10) / np.log(500))
 
 
 def test_every_picture_is_opaque_and_as_wide_as_a_notebook():
@@ -101,3 +113,24 @@ def test_a_scatter_draws_every_point_at_its_place_in_the_colour_of_its_label():
             expected = sign * places[labels == number].numpy()
             assert np.array_equal(drawn[f"${number}$"].get_xydata(), expected)
         assert drawn["$0$"].get_color() != drawn["$1$"].get_color()
+
+
+def test_bundles_draw_a_line_for_each_row_and_name_a_group_once():
+    groups = {"a": torch.tensor([[0.0, 1], [2, 3]]), "b": torch.tensor([[4.0, 5]])}
+    (axes,) = plots.bundles(
+        [7.0, 8.0], groups, "lines", xlabel="x", ylabel="y", ylim=(0.0, 6.0)
+    ).axes
+    drawn = [line for line in axes.lines if len(line.get_xdata())]
+    assert [line.get_ydata().tolist() for line in drawn] == [[0, 1], [2, 3], [4, 5]]
+    one, same, other = (line.get_color() for line in drawn)
+    assert one == same != other
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_arrows_end_where_they_should_and_every_one_is_named():
+    ends = {"one": (0.6, 0.8), "two": (-1.0, 0.0)}
+    (axes,) = plots.arrows(ends, "arrows", xlabel="x", ylabel="y").axes
+    assert [note.xy for note in axes.texts] == list(ends.values())
+    assert all(note.xyann == (0, 0) for note in axes.texts)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(ends)
+    assert axes.get_aspect() == 1

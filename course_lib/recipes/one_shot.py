@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import cast
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -33,6 +34,7 @@ from course_lib.methods.diffusion import (
     noise_like,
 )
 from course_lib.methods.noise import NoiseSchedule
+from course_lib.models.dit import DiT
 from course_lib.recipes.digit_diffusion import (
     DIGITS,
     EXAM_SEED,
@@ -102,20 +104,19 @@ def decisions(
     timesteps = trailing_timesteps(schedule.num_timesteps, num_steps)
     denoise = exact_denoiser(known.denoise, schedule)
     walked = ddim_steps(denoise, schedule, x_T, timesteps, eta=1.0, generator=generator)
-    probs = [known.posterior(step.x_t, schedule.alpha_bar(step.t)) for step in walked]
+    probs = [known.posterior(step.x_t, schedule.alpha_bar(step.t).item()) for step in walked]
     return Decisions(schedule.snr(torch.tensor(timesteps)).log(), torch.stack(probs))
 
 
-def log_odds_spread(futures: Futures, alpha_bar: float | Tensor) -> Float64[Tensor, "K K"]:
+def log_odds_spread(futures: Futures, alpha_bar: float) -> Float64[Tensor, "K K"]:
     """How far pure noise moves the log odds of each pair of futures: standard deviation in nats."""
-    alpha_bar = torch.as_tensor(alpha_bar, dtype=torch.float64)
     places = coordinates(futures).clips.flatten(1)
-    return alpha_bar.sqrt() / (1 - alpha_bar) * torch.cdist(places, places)
+    return alpha_bar**0.5 / (1 - alpha_bar) * torch.cdist(places, places)
 
 
 def drawn_from_pure_noise(
     futures: Futures,
-    alpha_bar: float | Tensor,
+    alpha_bar: float,
     *,
     num_samples: int,
     generator: torch.Generator | None = None,
@@ -128,7 +129,7 @@ def drawn_from_pure_noise(
     known = coordinates(futures)
     shape = (num_samples, *known.clips.shape[1:])
     x_T = torch.randn(shape, generator=generator, dtype=torch.float64)
-    return known.posterior(x_T, torch.as_tensor(alpha_bar, dtype=torch.float64)).mean(0)
+    return known.posterior(x_T, alpha_bar).mean(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,14 +167,12 @@ def loss_weight(
     target: Target, schedule: NoiseSchedule, t: Int64[Tensor, "L"]
 ) -> Float64[Tensor, "L"]:
     """The squared error of a target's answer over that of the x0_hat it implies, by autograd."""
-    x_t = torch.zeros(len(t), 1, dtype=torch.float64)
-
-    def answer(x0_hat: Tensor) -> Tensor:
-        found = from_x0(x_t, x0_hat, schedule.alpha_bar(t))
-        return target.mix(schedule, found.x0_hat, found.eps_hat, t)
-
-    _, slope = torch.func.jvp(answer, (x_t,), (torch.ones_like(x_t),))
-    return slope[:, 0].square()
+    x_t = torch.zeros(len(t), dtype=torch.float64)
+    x0_hat = torch.zeros_like(x_t, requires_grad=True)
+    found = from_x0(x_t, x0_hat, schedule.alpha_bar(t))  # x_t is held fixed
+    answer = target.mix(schedule, found.x0_hat, found.eps_hat, t)
+    (slope,) = torch.autograd.grad(answer.sum(), x0_hat)
+    return slope.square()
 
 
 def plane_of_targets(schedule: NoiseSchedule, t: int) -> plots.Picture:
@@ -222,12 +221,10 @@ def variance_ratio(
     """
     x_T = torch.randn(num_points, data.means.shape[1], generator=generator, dtype=torch.float64)
     denoise = exact_denoiser(data.denoise, schedule)
-    walked = ddpm_steps(
-        denoise, schedule, x_T, small_variance=small_variance, generator=generator
-    )
+    walked = ddpm_steps(denoise, schedule, x_T, small_variance=small_variance, generator=generator)
     ratios = {}
     for step in walked:
-        right = data.noisy(schedule.alpha_bar(step.t)).sigmas.square().item()
+        right = data.noisy(schedule.alpha_bar(step.t).item()).sigmas.square().item()
         ratios[step.t] = step.x_t.var().item() / right
     return torch.tensor([ratios[t] for t in sorted(ratios)], dtype=torch.float64)
 
@@ -239,7 +236,8 @@ def clipping(num_steps: int, clip: float | None) -> dict[str, Metric]:
     label = classes(CLIPPED_SAMPLES)
     generator = torch.Generator().manual_seed(EXAM_SEED)
     x_T = torch.randn(len(label), 1, SIZE, SIZE, generator=generator)
-    model, timesteps = DIGITS.load(), trailing_timesteps(SCHEDULE.num_timesteps, num_steps)
+    model = cast(DiT, DIGITS.load())
+    timesteps = trailing_timesteps(SCHEDULE.num_timesteps, num_steps)
     images, outside = [], []
     for noise_part, label_part in zip(x_T.split(100), label.split(100), strict=True):
         denoise = digit_denoiser(model, label_part)
