@@ -138,7 +138,8 @@ def test_descent_finds_the_nearest_decoding_which_the_encoder_missed():
     frames = draw(3, 1, 4, 4)
     decoder = LOSSY.decoder
     start = LOSSY.encoder(frames)
-    found = closest_latent(decoder, frames, start, num_steps=300, learning_rate=0.2)
+    with torch.no_grad():  # descent has gradients of its own
+        found = closest_latent(decoder, frames, start, num_steps=300, learning_rate=0.2)
     torch.testing.assert_close(
         decoder(found)[..., ::2, ::2], F.avg_pool2d(frames, 2), atol=1e-3, rtol=0
     )

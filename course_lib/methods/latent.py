@@ -105,9 +105,9 @@ def closest_latent(
     for _ in range(num_steps + 1):
         with torch.enable_grad():
             error = (decoder(z) - frames).square().flatten(1).mean(1)
+            (gradient,) = torch.autograd.grad(error.sum(), z)
         closer = error.detach() < least
         best[closer], least[closer] = z.detach()[closer], error.detach()[closer]
-        (gradient,) = torch.autograd.grad(error.sum(), z)
         z.grad = gradient
         optimizer.step()
     return best

@@ -1,0 +1,190 @@
+"""Chapter 7: futures at the crossroads by diffusion in latents.
+
+Source: latent diffusion (arXiv 2112.10752) with a DiT (arXiv 2212.09748) that reads the context
+frames as tokens. Objective, weights and schedule are those of `crossroads_diffusion`, whose network
+costs 1.7 times as many multiply-accumulates a clip: 1.7 times as many updates are equal compute.
+
+Latents are computed once. Every frame of this world is a digit at one of 21 places, so a table of
+all of them, two minutes on one core, replaces the encoder in all updates; nothing is approximated.
+"""
+
+from dataclasses import replace
+from functools import cache, partial
+
+import torch
+from jaxtyping import Float, Int64
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from course_lib.data.crossroads import (
+    ARM_LENGTH,
+    BASE,
+    CUE_OF_DIGIT,
+    TWICE,
+    Clips,
+    Crossroads,
+    Preset,
+)
+from course_lib.evaluation import futures as judge
+from course_lib.methods.diffusion import X0
+from course_lib.methods.latent import LatentPredictor
+from course_lib.methods.predictor import DiffusionPredictor
+from course_lib.models.latent_dit import LatentDiT, LatentDiTConfig
+from course_lib.recipes.crossroads_diffusion import (
+    EXAM_SEED,
+    MONITORED,
+    SCHEDULE,
+    CrossroadsTraining,
+    objectives,
+    world,
+)
+from course_lib.recipes.film import film
+from course_lib.recipes.latent_autoencoder import latent_space
+from course_lib.recipes.svg_exam import of_samples
+from course_lib.training.loop import Batch, warmup_linear
+from course_lib.training.recipe import Metric, Recipe
+
+FOR_MEAN = 100  # clips
+UP = 6  # places on the way up to the junction, which is the last
+OUT = ARM_LENGTH // BASE.speed  # places on each arm
+
+
+def predictor(model: LatentDiT, *, num_steps: int = 30, eta: float = 1.0) -> LatentPredictor:
+    """The network as a predictor of pixels: no clipping in latents, which have no limits."""
+    inner = DiffusionPredictor(
+        model, X0, SCHEDULE, model.config.horizon, num_steps=num_steps, eta=eta, clip=None
+    )
+    return LatentPredictor(inner.predict, latent_space())
+
+
+def places(clips: Clips, preset: Preset) -> Int64[Tensor, "B T"]:
+    """Which of the 21 frames of its digit each frame is: up to the junction, then out on an arm."""
+    walked = torch.arange(preset.num_frames) - clips.arrival[:, None]  # steps past the junction
+    back = (walked - OUT).clamp(0, OUT) * clips.returned[:, None]
+    along = UP - 1 + walked.clamp(1 - UP, OUT) - back
+    return torch.where(along < UP, along, along + OUT * clips.turn[:, None])
+
+
+def all_frames(world: Crossroads, index: Int64[Tensor, "N"]) -> Float[Tensor, "N 21 1 S S"]:
+    """The frames of each digit at its 21 places, in the order of `places`."""
+    latest = torch.full_like(index, UP - 1)
+    stays = torch.zeros_like(index, dtype=torch.bool)
+    clips = [
+        world.render(index, latest, torch.full_like(index, turn), stays)[:, : UP + OUT]
+        for turn in range(3)
+    ]
+    return torch.cat([clips[0][:, :UP], *(clip[:, UP:] for clip in clips)], 1)
+
+
+@cache
+def latent_table() -> Float[Tensor, "N 21 C S S"]:
+    """The scaled latents of all frames of all train digits."""
+    train, space = world(BASE, "train"), latent_space()
+    parts = torch.arange(len(train.digits)).split(50)
+    with torch.no_grad():
+        return torch.cat([space.encode(all_frames(train, part)) for part in tqdm(parts)])
+
+
+def draw(preset: Preset, config: CrossroadsTraining, generator: torch.Generator) -> Batch:
+    """The latents of new clips, steps, noise."""
+    clips = world(preset, "train").sample(config.batch_size, generator=generator)
+    latents = latent_table()[clips.index[:, None], places(clips, preset)]  # (B, T, C, S, S)
+    x0 = latents[:, preset.context :]
+    return {
+        "context": latents[:, : preset.context],
+        "x0": x0,
+        "t": torch.randint(SCHEDULE.num_timesteps, (config.batch_size,), generator=generator),
+        "eps": torch.randn(x0.shape, generator=generator),
+    }
+
+
+def build(preset: Preset, config: LatentDiTConfig) -> LatentDiT:
+    """An untrained network whose first answer is the mean of training latents."""
+    generator = torch.Generator().manual_seed(EXAM_SEED)
+    video = world(preset, "train").sample(FOR_MEAN, generator=generator).video
+    with torch.no_grad():
+        latents = latent_space().encode(video[:, preset.context :])
+    return LatentDiT(config, latents.mean(0))
+
+
+def judged(preset: Preset, model: LatentDiT, protocol: judge.Protocol, **walk) -> judge.Judgement:
+    """Its samples on held-out digits."""
+    generator = torch.Generator().manual_seed(EXAM_SEED)
+    held_out, made = world(preset, "test"), predictor(model, **walk)
+    return judge.judge(made.predict, held_out, protocol, generator=generator)
+
+
+def evaluate(preset: Preset, model: LatentDiT, config: CrossroadsTraining) -> dict[str, Metric]:
+    """Samples of the ancestral walk, judged in pixels."""
+    found = of_samples(judged(preset, model, config.protocol))
+    return {name: metric for name, metric in found.items() if "event" not in name}
+
+
+def monitor(preset: Preset, model: LatentDiT, _config: CrossroadsTraining) -> dict[str, float]:
+    """One point of the history."""
+    found = of_samples(judged(preset, model, MONITORED))
+    return {name: found[name].value for name in ("valid", "forbidden", "total_variation")}
+
+
+def sheet(preset: Preset, model: LatentDiT, _config: CrossroadsTraining) -> Image.Image:
+    """For one context of each cue four drawn futures."""
+    held_out, generator = world(preset, "test"), torch.Generator().manual_seed(EXAM_SEED)
+    cues = CUE_OF_DIGIT[held_out.digits.labels]
+    rows = []
+    for cue in cues.unique().tolist():
+        index = int((cues == cue).nonzero()[0])
+        context = held_out.futures(index, preset.arrivals[0]).context.expand(4, -1, -1, -1, -1)
+        drawn = predictor(model).predict(context, preset.horizon, generator=generator)
+        rows.append(torch.cat([context, drawn], 1))
+    return film(torch.cat(rows))
+
+
+def recipe(
+    name: str, sentence: str, preset: Preset, small: CrossroadsTraining, **changes
+) -> Recipe:
+    """A recipe of one preset."""
+    return Recipe(
+        name=name,
+        sentence=sentence,
+        data=f"crossroads {preset.name} at 32 pixels, digits of the train split, as latents",
+        small=small,
+        full=replace(
+            small,
+            model=replace(small.model, dim=384, depth=12, num_heads=6),
+            steps=30_000,
+            batch_size=128,
+            learning_rate=5e-4,
+            ema_decay=0.9995,
+            precision=None,
+        ),
+        build=partial(build, preset),
+        objectives=objectives,
+        draw=partial(draw, preset),
+        evaluate=partial(evaluate, preset),
+        sheet=partial(sheet, preset),
+        criterion="total_variation",
+        schedule=lambda config: warmup_linear(config.steps, min(100, config.steps // 10)),
+        monitor=partial(monitor, preset),
+        **changes,
+    )
+
+
+SMALL = CrossroadsTraining(
+    model=LatentDiTConfig(dim=160, depth=5, num_heads=5),
+    steps=6700,  # of 53 million multiply-accumulates a clip; 4,000 of 89 in pixels
+    batch_size=32,
+    learning_rate=1.5e-3,
+    ema_decay=0.998,
+    every=1500,
+    precision="bf16-mixed",
+)
+LATENT = recipe("latent_dit", "A latent DiT at the crossroads", BASE, SMALL, ships_weights=False)
+LATENT_TWICE = recipe(
+    "latent_dit_twice",
+    "A latent DiT at the crossroads where the digit may come back",
+    TWICE,
+    replace(SMALL, model=replace(SMALL.model, horizon=14), steps=9000),
+)
+
+RECIPES = (LATENT, LATENT_TWICE)
