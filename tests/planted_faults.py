@@ -25,6 +25,7 @@ JUDGE = "course_lib/evaluation/futures.py"
 FRAMES = "course_lib/evaluation/frames.py"
 DISTRIBUTIONS = "course_lib/evaluation/distributions.py"
 TOY = "course_lib/data/toy.py"
+ONE_SHOT = "course_lib/recipes/one_shot.py"
 LIKELIHOOD = "course_lib/methods/likelihood.py"
 NOISE = "course_lib/methods/noise.py"
 DIFFUSION = "course_lib/methods/diffusion.py"
@@ -90,6 +91,7 @@ CHECKS2 = "course_lib/checks/chapter2"
 CHECKS3 = "course_lib/checks/chapter3"
 CHECKS4 = "course_lib/checks/chapter4"
 CHECKS5 = "course_lib/checks/chapter5"
+CHECKS6 = "course_lib/checks/chapter6"
 TWO_SUMS = "_cost(real, 1).sum() + _cost(fake, 0).sum()\n\n\ndef"
 NO_GRADIENTS = "passes_gradients(_losses, large, LOGITS, ())"
 
@@ -102,6 +104,22 @@ CODES_FROM_1 = "code = self.time_code[: features.shape[1]]"
 
 # test files: rows of (file, original text, faulty text)
 FAULTS = {
+    "tests/test_one_shot.py": [
+        (ONE_SHOT, "torch.linalg.qr(clips.T).Q", "torch.linalg.qr(clips.T).Q[:, :-1]"),
+        (ONE_SHOT, "self.probs.amax(-1) < CERTAINTY", "self.probs[..., 0] < CERTAINTY"),
+        (ONE_SHOT, "torch.where(unsure, steps, -1).amax(0)", "unsure.sum(0) - 1"),
+        (ONE_SHOT, "torch.special.xlogy(self.probs, self.probs)", "self.probs.log()"),
+        (ONE_SHOT, "alpha_bar**0.5 / (1 - alpha_bar) * torch.cdist", "alpha_bar**0.5 * torch.cdist"),
+        (ONE_SHOT, "known.posterior(x_T, alpha_bar).mean(0)", "known.probs"),
+        (ONE_SHOT, "trunk[k].x_t, timesteps[k:]", "trunk[0].x_t, timesteps"),
+        (ONE_SHOT, "trunk[k] for k in chosen", "trunk[k] for k in range(len(chosen))"),
+        (ONE_SHOT, "return slope.square()", "return slope.abs()"),
+        (ONE_SHOT, "yield t - 1, x_t", "yield t, x_t"),
+        (ONE_SHOT, "small_variance=small_variance, generator", "generator"),
+        (ONE_SHOT, "step.x_t.var().item() / right", "step.x_t.std().item() / right"),
+        (ONE_SHOT, "eta=1.0, clip=clip, generator=generator\n", "eta=1.0, generator=generator\n"),
+        (ONE_SHOT, "step.x0_hat.abs() >= 1", "step.x_t.abs() >= 1e9"),
+    ],
     "tests/test_crossroads.py": [
         (CROSSROADS, "return arrival + 1\n", "return arrival\n"),
         (CROSSROADS, "ARM_LENGTH // self.speed + 1", "ARM_LENGTH // self.speed"),
@@ -832,6 +850,45 @@ FAULTS = {
         (f"{CHECKS5}_answers.py", "isinstance(result, tuple) and len(result) == 2", "True"),
         (f"{CHECKS5}_answers.py", "[-noise, signal]]", "[noise, signal]]"),
         (PROPERTIES, "        if torch.equal(first, second):", "        if True:"),
+    ],
+    "tests/test_chapter6_checks.py": [
+        (f"{CHECKS6}_sigma.py", "kept / (1 - kept)).rsqrt()", "kept / (1 - kept)).rsqrt() * 1.05"),
+        (f"{CHECKS6}_sigma.py", "math.isfinite(result)", "True"),
+        (f"{CHECKS6}_sigma.py", "0.3 + 0.3 * c if", "1.0 + 0 * c if"),
+        (f"{CHECKS6}_step.py", "alpha_bar_prev - deviation**2)", "alpha_bar_prev)"),
+        (f"{CHECKS6}_step.py", "if not torch.equal(first, second):", "if False:"),
+        (
+            f"{CHECKS6}_step.py",
+            "second = candidate(*still[:2], still[2] + 1,",
+            "second = candidate(*still[:2], still[2],",
+        ),
+        (f"{CHECKS6}_step.py", "_draw_step(*SHAPE, prev=1.0)]", "_draw_step(*SHAPE, eta=0.0)]"),
+        (f"{CHECKS6}_timesteps.py", "<= i * num_timesteps:", "< i * num_timesteps:"),
+        (
+            f"{CHECKS6}_timesteps.py",
+            "lambda found, right: found == right, SMALL",
+            "lambda found, right: len(found) == len(right), SMALL",
+        ),
+        (
+            f"{CHECKS6}_timesteps.py",
+            "if math.gcd(chain, steps) == 1 and exact:",
+            "if chain % steps == 0:",
+        ),
+        (f"{CHECKS6}_previous.py", "[_evenly(4), _evenly(7), _draw_walk]", "[_evenly(1)]"),
+        (f"{CHECKS6}_previous.py", "    if walk == [750, 500, 250]:\n", "    if True:\n"),
+        (f"{CHECKS6}_invert.py", "network(x, max(s, 0)).double()", "network(x, t).double()"),
+        (f"{CHECKS6}_invert.py", "if not -1 <= step < CHAIN:", "if False:"),
+        (f"{CHECKS6}_invert.py", "        if not same\n", "        if False\n"),
+        (f"{CHECKS6}_slerp.py", "if angle < 1e-6:", "if False:"),
+        (f"{CHECKS6}_slerp.py", "second[::2] = 2 * first[::2]", "second[::2] = second[::2]"),
+        (f"{CHECKS6}_slerp.py", ".abs().max() < 0.9:", ".abs().max() < 9.0:"),
+        (f"{CHECKS6}.py", "+ (1 - scale) * unconditional", "+ (2 - scale) * unconditional"),
+        (f"{CHECKS6}.py", "drawn = 1.5 + 4 *", "drawn = 2.0 + 0 *"),
+    ],
+    "tests/test_trails.py": [
+        ("course_lib/widgets/trails.py", "walk[-1], marker", "walk[0], marker"),
+        ("course_lib/widgets/trails.py", "columns or len(walks)", "len(walks)"),
+        ("course_lib/widgets/trails.py", "points.transpose(0, 1)", "points"),
     ],
     "tests/test_influence.py": [
         (INFLUENCE, "slope[0].square().sum(1)", "slope[0].sum(1).square()"),
