@@ -73,11 +73,16 @@ def test_few_steps_by_the_plain_cosine_favour_the_likeliest(four):
     assert patient < 0.75
 
 
-def test_the_exact_denoiser_is_judged_faultless(four):
-    found = levels.judged(levels.of_truth, levels.placed(SCHEDULE, 12), judge.Protocol(1, 6))
-    assert found.valid.mean == 1
-    assert found.forbidden.mean == 0
-    assert found.total_variation.mean < 0.4
+def test_the_exact_denoiser_is_judged_faultless():
+    scores = levels.judged(levels.of_truth, levels.placed(SCHEDULE, 12), judge.Protocol(1, 6))
+    assert [score.cue for score in scores] == [1, 2]
+    assert all(score.valid == 1 for score in scores)
+
+
+def test_the_likeliest_turn_is_left_for_a_four_and_right_for_a_three():
+    always = levels.judged(levels.of_truth, [999], judge.Protocol(1, 3))  # one jump to the mean
+    assert [score.frequencies for score in always] == [(1, 0, 0), (0, 0, 1)]
+    assert [levels.likeliest(score) for score in always] == [1, 1]
 
 
 def follows(futures, script):
@@ -117,8 +122,8 @@ def test_the_likeliest_turn_is_found_wherever_it_stands(four):
     assert found.there.shape == (3, 2)
 
 
-def test_contexts_of_a_protocol_are_the_same_each_time():
-    first, second = (list(levels.contexts(judge.Protocol(1, 2))) for _ in range(2))
-    assert [cue for cue, _ in first] == [0, 1, 2, 3, 4]
+def test_contexts_of_a_protocol_are_the_same_each_time_and_have_unequal_turns():
+    first, second = (list(levels.contexts(judge.Protocol(2, 2))) for _ in range(2))
+    assert [cue for cue, _ in first] == [1, 1, 2, 2]
     assert all(torch.equal(a.clips, b.clips) for (_, a), (_, b) in zip(first, second, strict=True))
-    assert len(levels.possible(first[0][1])) == 1
+    assert all(sorted(futures.probs.tolist()) == [0.1, 0.3, 0.6] for _, futures in first)

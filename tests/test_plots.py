@@ -49,6 +49,15 @@ def test_a_heat_table_is_darker_where_larger_and_bold_where_a_column_is_least():
     assert shades[1, 1] == pytest.approx(np.log(10) / np.log(500))
 
 
+def test_bars_draw_an_interval_where_one_is_given():
+    picture = plots.bars({"a": {"p": (0.5, 0.2, 0.6), "q": 0.3}}, "bars", ylabel="p")
+    (axes,) = picture.axes
+    assert [bar.get_height() for bar in axes.patches] == [0.5, 0.3]
+    lines = [np.array(drawn.get_segments()[0])[:, 1] for drawn in axes.collections]
+    assert lines[0] == pytest.approx([0.2, 0.6])
+    assert lines[1] == pytest.approx([0.3, 0.3])
+
+
 def test_every_picture_is_opaque_and_as_wide_as_a_notebook():
     for name, picture in pictures().items():
         image = pixels(picture)
