@@ -47,7 +47,7 @@ def world(preset: Preset, split_name: str) -> Crossroads:
     return Crossroads(load_digits(split_name), preset)
 
 
-def predictor(model: VideoDiT, *, num_steps: int = 30, eta: float = 1.0) -> DiffusionPredictor:
+def predictor(model: VideoDiT, *, num_steps: int = 20, eta: float = 1.0) -> DiffusionPredictor:
     """The network as a predictor of futures."""
     horizon = model.config.horizon
     return DiffusionPredictor(model, X0, SCHEDULE, horizon, num_steps=num_steps, eta=eta)
@@ -167,7 +167,7 @@ DIFFUSION_TWICE = recipe(
     "crossroads_diffusion_twice",
     "Diffusion at the crossroads where the digit may come back",
     TWICE,
-    replace(SMALL, model=network(TWICE), steps=4800, every=1200),
+    replace(SMALL, model=network(TWICE), steps=4400, every=1100),
 )
 
 RECIPES = (DIFFUSION, DIFFUSION_TWICE)

@@ -48,7 +48,7 @@ SIZE, BORDER = 32, 2  # pixels: the digits' own 28, and paper around them
 NUM_CLASSES = 10
 SCHEDULE = noise.linear()
 TARGET = V  # of the main network; eps would need several times as many updates, see its member
-NUM_STEPS = 100  # of the samples that are measured
+NUM_STEPS = 50  # of the samples that are measured
 EXAM_SEED = 20265
 BOOTSTRAP_ROUNDS = 100
 NUM_LEVELS = 20  # steps of the chain at which errors are measured
@@ -283,7 +283,7 @@ SMALL = DigitTraining(
 )
 DIGITS = recipe("digit_diffusion", "Digits from noise, class by class", TARGET, SMALL)
 
-SHORT = replace(SMALL, steps=1200, flat=600, every=400, num_samples=300)
+SHORT = replace(SMALL, steps=900, flat=450, every=900, num_samples=300)
 MEMBERS = {
     target: recipe(
         f"digit_diffusion_{name}",
