@@ -81,8 +81,17 @@ COST = "course_lib/evaluation/cost.py"
 VPTR_EXAM = "course_lib/recipes/vptr_exam.py"
 LEVELS = "course_lib/recipes/crossroads_levels.py"
 
+CROSSROADS_ETA = "course_lib/recipes/crossroads_eta.py"
 CURVE = "course_lib/widgets/curve.py"
 CURVE_PLANE = "course_lib/widgets/curve_plane.py"
+DIT = "course_lib/models/dit.py"
+DIT_VARIANTS = "course_lib/models/dit_variants.py"
+LATENT_DIT = "course_lib/models/latent_dit.py"
+AUTOENCODER_KL = "course_lib/models/autoencoder_kl.py"
+LATENT = "course_lib/methods/latent.py"
+LATENT_RECIPE = "course_lib/recipes/latent_dit.py"
+CONDITIONING_RECIPE = "course_lib/recipes/dit_conditioning.py"
+
 MASK_LAB = "course_lib/widgets/mask_lab"  # and the rest of the file's name
 
 PROPERTIES = "course_lib/checks/properties.py"
@@ -109,7 +118,11 @@ FAULTS = {
         (ONE_SHOT, "self.probs.amax(-1) < CERTAINTY", "self.probs[..., 0] < CERTAINTY"),
         (ONE_SHOT, "torch.where(unsure, steps, -1).amax(0)", "unsure.sum(0) - 1"),
         (ONE_SHOT, "torch.special.xlogy(self.probs, self.probs)", "self.probs.log()"),
-        (ONE_SHOT, "alpha_bar**0.5 / (1 - alpha_bar) * torch.cdist", "alpha_bar**0.5 * torch.cdist"),
+        (
+            ONE_SHOT,
+            "alpha_bar**0.5 / (1 - alpha_bar) * torch.cdist",
+            "alpha_bar**0.5 * torch.cdist",
+        ),
         (ONE_SHOT, "known.posterior(x_T, alpha_bar).mean(0)", "known.probs"),
         (ONE_SHOT, "trunk[k].x_t, timesteps[k:]", "trunk[0].x_t, timesteps"),
         (ONE_SHOT, "trunk[k] for k in chosen", "trunk[k] for k in range(len(chosen))"),
@@ -145,6 +158,16 @@ FAULTS = {
         (CROSSROADS, "if returns and not self.preset.returns", "if False"),
         (CROSSROADS, "torch.maximum(2 * canvas - 1, self.map)", "torch.maximum(canvas, self.map)"),
         (CROSSROADS, "columns, rows =", "rows, columns ="),
+    ],
+    "tests/test_crossroads_eta.py": [
+        (CROSSROADS_ETA, "num_steps, EXAM_SEED + seed", "num_steps, seed"),
+        (CROSSROADS_ETA, "protocol.num_samples, seed)", "protocol.num_samples, 0)"),
+        (CROSSROADS_ETA, "a.total_variation - b", "b.total_variation - a"),
+        (CROSSROADS_ETA, 'gain(found["0"], found[eta])', 'gain(found["0"], found["0"])'),
+        (CROSSROADS_ETA, "torch.multinomial(chances", "torch.multinomial(futures.probs"),
+        (CROSSROADS_ETA, "if step <= t", "if step"),
+        (CROSSROADS_ETA, "(clips @ basis)", "(clips @ basis).abs()"),
+        (CROSSROADS_ETA, '"hat": {"eta": 1.0, "larger', '"hut": {"eta": 1.0, "larger'),
     ],
     "tests/test_curve.py": [
         (CURVE, "abs(math.log(a / b))", "math.log(a / b)"),
@@ -1114,6 +1137,63 @@ FAULTS = {
         (VPTR_VIDEO, "        self.autoencoder.eval()\n", ""),
         (VPTR_VIDEO, "if rollout.through_pixels else features", "if False else features"),
         (VPTR_VIDEO, "autoencoder.requires_grad_(False)", "autoencoder"),
+    ],
+    "tests/test_dit.py": [
+        (DIT, "[columns, rows], -1", "[rows, columns], -1"),
+        (DIT, "[angles.sin(), angles.cos()]", "[angles.cos(), angles.sin()]"),
+        (DIT, "[angles.cos(), angles.sin()]", "[angles.sin(), angles.cos()]"),
+        (DIT, "half, device=t.device) / half)", "half, device=t.device) / (half - 1))"),
+        (DIT, "x * (1 + scale[:, None])", "x * scale[:, None]"),
+        (DIT, "elementwise_affine=False, eps=1e-6", "elementwise_affine=False, eps=1e-5"),
+        (DIT, 'nn.GELU("tanh")', "nn.GELU()"),
+        (DIT, "x = x + gate1[:, None] * self", "x = x + gate2[:, None] * self"),
+        (DIT, '"b (h w) (p q c)", p=patch', '"b (h w) (c p q)", p=patch'),
+        (DIT, "nn.init.zeros_(module.modulation.weight)", "pass"),
+        (DIT, "nn.init.zeros_(self.final.to_patches.weight)", "pass"),
+        (DIT, "seen = torch.cat([context, x_t], 1)", "seen = torch.cat([x_t, 0 * context], 1)"),
+    ],
+    "tests/test_dit_variants.py": [
+        (DIT_VARIANTS, "(1152, 28, 16)", "(1152, 27, 16)"),
+        (DIT_VARIANTS, "+ model.positions.numel()", ""),
+        (DIT_VARIANTS, 'if self.conditioning != "adaLN":', "if True:"),
+        (DIT_VARIANTS, "torch.cat([tokens, sequence], 1)", "torch.cat([tokens, 0 * sequence], 1)"),
+        (DIT_VARIANTS, "self.final(tokens[:, :num_tokens])", "self.final(tokens[:, -num_tokens:])"),
+        (DIT_VARIANTS, '"b k (two a d) -> two', '"b k (a two d) -> two'),
+        (DIT_VARIANTS, "        self._initialise()\n", ""),
+    ],
+    "tests/test_latent_dit.py": [
+        (LATENT_DIT, "context.flatten(1, 2), c.patch", "(0 * context).flatten(1, 2), c.patch"),
+        (LATENT_DIT, "[:, : future.shape[1]]", "[:, future.shape[1] :]"),
+        (LATENT_DIT, "return self.mean + answer", "return answer"),
+    ],
+    "tests/test_autoencoder_kl.py": [
+        (AUTOENCODER_KL, "(0, 1, 0, 1)), nn", "(1, 0, 1, 0)), nn"),
+        (AUTOENCODER_KL, "LOGVAR_LIMITS = (-30.0, 20.0)", "LOGVAR_LIMITS = (-20.0, 30.0)"),
+        (AUTOENCODER_KL, "range(config.num_blocks + 1)", "range(config.num_blocks)"),
+        (AUTOENCODER_KL, "mean, logvar = self.encoder", "logvar, mean = self.encoder"),
+        (AUTOENCODER_KL, "posterior.mean + posterior.sigma * eps", "posterior.mean + eps"),
+        (AUTOENCODER_KL, "return x + self.out(got)", "return self.out(got)"),
+        (AUTOENCODER_KL, "2 ** (len(self.dims) - 1)", "2 ** len(self.dims)"),
+    ],
+    "tests/test_latent.py": [
+        (LATENT, "return 1 / spread", "return spread"),
+        (LATENT, "latents / self.scale)", "latents)"),
+        (LATENT, "return self.scale * _each", "return _each"),
+        (LATENT, "latents = self.space.encode(context)", "latents = self.space.encoder(context)"),
+        (LATENT, "plain = replace(self, scale=1.0)", "plain = self"),
+        (LATENT, "KL_WEIGHT = 1e-6", "KL_WEIGHT = 1e-4"),
+        (LATENT, "kl.flatten(1).sum(1) / x[0]", "kl.flatten(1).mean(1) / x[0]"),
+        (LATENT, "closer = error.detach() < least", "closer = error.detach() < torch.inf"),
+        (LATENT, "z = start.detach().clone()", "z = start.detach()"),
+    ],
+    "tests/test_latent_recipes.py": [
+        (LATENT_RECIPE, "along + OUT * clips.turn", "along + clips.turn"),
+        (LATENT_RECIPE, ") * clips.returned[:, None]", ")"),
+        (LATENT_RECIPE, "clamp(1 - UP, OUT)", "clamp(1 - UP, OUT + 1)"),
+    ],
+    "tests/test_dit_recipes.py": [
+        (CONDITIONING_RECIPE, "gates[2], gates[5]", "gates[0], gates[3]"),
+        (CONDITIONING_RECIPE, "seed=seed,", "seed=0,"),
     ],
 }
 

@@ -168,7 +168,7 @@ STEPS = {
     ),
     "eps_hat and the noise are swapped": noise_for_the_direction,
     "Three parts": stepped(kept=lambda p: p**0.5 + 0.01),
-    "more from 1 - alpha_bar_prev": stepped(direction=lambda p, s: (1 - p - 3 * s) ** 0.5),
+    "more from 1 - alpha_bar_prev": stepped(direction=lambda p, s: (1 - p - 9 * s) ** 0.5),
     "You drew noise of your own": own_noise,
     "`noise` enters multiplied": always_noisy,
     "Where alpha_bar_prev is 1": noisy_at_the_end,
@@ -253,7 +253,7 @@ def longer_list(t, timesteps):
 MOVES = {
     "One step alone": lambda t, steps: [previous(t, steps)],
     "So does a famous library": lambda t, steps: t - 1000 // len(steps),
-    "-1 is for the last step alone": lambda t, steps: max(t - 1000 // len(steps), -1),
+    "right only where all strides are equal": lambda t, steps: max(t - 1000 // len(steps), -1),
     "You subtracted T // S": moved(lambda t, steps: t - 1000 // len(steps)),
     "You subtracted T // S here, too": moved(end=lambda steps: steps[-1] - 1000 // len(steps)),
     "You subtracted the first stride": moved(lambda t, steps: t - (steps[0] - steps[1])),

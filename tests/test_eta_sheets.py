@@ -1,11 +1,14 @@
 """The instrument's pictures: another's step walks as the library does, a cell can be redone."""
 
+from typing import cast
+
 import pytest
 import torch
 
 from course_lib.methods import noise
 from course_lib.methods.ddim import ddim_steps, uniform_timesteps
 from course_lib.methods.diffusion import Denoised
+from course_lib.models.dit import DiT
 from course_lib.recipes import eta_sheets
 from course_lib.recipes.digit_diffusion import DIGITS
 from course_lib.recipes.eta_sheets import (
@@ -126,7 +129,7 @@ def test_the_distance_of_opposite_pictures_is_2_and_of_equal_ones_0():
 @pytest.mark.parametrize(("place", "num_steps"), [("0", 10), ("0.6", 5), ("σ̂", 10)])
 def test_a_stored_cell_is_what_the_shipped_network_draws(place, num_steps):
     where = KNOB.index(place), STEPS.index(num_steps)
-    cell = draw_cell(cell_steps(DIGITS.load(), place, num_steps))
+    cell = draw_cell(cell_steps(cast(DiT, DIGITS.load()), place, num_steps))
     final = torch.from_numpy(eta_sheets.stored_final()[where]).flatten(0, 1)
     away = (final.int() - cell.final.int()).abs()
     assert away.max() <= 3
@@ -146,4 +149,4 @@ def test_the_stored_pictures_fill_the_grid_and_differ_where_they_must():
 
 def stranger():
     """An untrained network."""
-    return DIGITS._build(DIGITS.small).eval()
+    return cast(DiT, DIGITS._build(DIGITS.small)).eval()

@@ -88,15 +88,17 @@ def _given_share(check: Property) -> Property:
 
 
 def _draw_pair(*shape: int, share: float | None = None) -> Draw:
-    """Two vectors, shorter than 1 and not at right angles, so that every usual mistake shows."""
+    """Vectors shorter than 1, not parallel, nor at right angles: every usual mistake shows."""
 
     def draw() -> tuple[Tensor, ...]:
         generator = fresh_generator()
-        common, *both = torch.randn(3, *shape, generator=generator)
         part = 0.1 + 0.3 * torch.rand((), generator=generator, dtype=torch.float64)
         at = part if share is None else torch.full_like(part, share)
-        first, second = (0.2 * (x + 0.7 * common) for x in both)
-        return first, 1.3 * second, at
+        while True:
+            common, *both = torch.randn(3, *shape, generator=generator)
+            first, second = (0.12 * (x + 0.7 * common) for x in both)
+            if _cosine(first, second).abs().max() < 0.9:
+                return first, 1.3 * second, at
 
     return draw
 

@@ -86,15 +86,11 @@ class PlaceAttention(nn.Module):
         return x + self.out(got).mT.unflatten(2, x.shape[2:])
 
 
-class Downsample(nn.Conv2d):
+class Downsample(nn.Sequential):
     """Half the size; zeros are added on the right and at the bottom only."""
 
     def __init__(self, dim: int) -> None:
-        super().__init__(dim, dim, 3, stride=2)
-
-    def forward(self, x: Float[Tensor, "B D h w"]) -> Float[Tensor, "B D _ _"]:
-        """Every second place."""
-        return super().forward(F.pad(x, (0, 1, 0, 1)))
+        super().__init__(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(dim, dim, 3, stride=2))
 
 
 class Upsample(nn.Sequential):

@@ -40,7 +40,7 @@ from course_lib.training.measurement import Measurement
 from course_lib.training.recipe import Metric
 
 WORLDS = {"base": (BASE, DIFFUSION), "twice": (TWICE, DIFFUSION_TWICE)}
-PROTOCOLS = {"base": judge.Protocol(8, 32), "twice": judge.Protocol(4, 32)}
+PROTOCOLS = {"base": judge.Protocol(5, 32), "twice": judge.Protocol(3, 32)}
 DENOISERS = ("network", "exact")
 STEPS = (5, 10, 30)
 ETAS: dict[str, dict[str, Any]] = {
@@ -49,7 +49,7 @@ ETAS: dict[str, dict[str, Any]] = {
     "1": {"eta": 1.0},
     "hat": {"eta": 1.0, "larger_noise": True},
 }
-PLANTED_STEPS, PLANTED_SAMPLES = 50, 4000
+PLANTED_STEPS, PLANTED_SAMPLES = 50, 10_000
 
 
 @cache

@@ -49,7 +49,7 @@ from course_lib.training.measurement import Measurement
 from course_lib.training.recipe import Metric
 
 NUM_SAMPLES, NUM_SAMPLES_1000 = 1000, 100
-BATCH = 50
+BATCH = 100
 STEPS = (10, 20, 50, 100, 1000)
 ETAS: dict[str, dict[str, Any]] = {
     "0": {"eta": 0.0},
@@ -167,7 +167,7 @@ def diversity(name: str) -> dict[str, Metric]:
 
 def guidance(scale: float) -> dict[str, Metric]:
     """Guided pictures with 50 steps, clipped: guidance leaves the range of real pixels."""
-    model, label = trained(), classes(NUM_SAMPLES // 2)
+    model, label = trained(), classes(NUM_SAMPLES // 4)
 
     def make(y: Int64[Tensor, "B"]) -> Denoiser:
         free = torch.full_like(y, NUM_CLASSES)

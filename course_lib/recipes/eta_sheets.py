@@ -2,7 +2,7 @@
 
 A cell is one eta with one number of steps. In every cell the walks begin at the same x_T, one for
 each seed, and add the same draws of noise, so that whatever differs is eta's or the steps' doing.
-Pictures are those of the DDIM walk with clipping, without guidance. Measured on them:
+Pictures are those of the DDIM walk without clipping and without guidance. Measured on them:
 
     from_eta0_<eta>_<steps>    root mean square distance to the eta = 0 picture of the same x_T and
                                 steps, over pixels in [-1, 1]
@@ -41,7 +41,6 @@ CLASSES = (2, 4, 7, 8)
 NUM_SEEDS = 4
 SHOWN = (800, 600, 400, 200, 0)  # levels at which every one of these walks comes by
 X_T_SEED, NOISE_SEED = 2024, 7
-CLIP = 1.0
 GREYS = {"x_t": 8, "x0_hat": 32}  # of a walk's pictures: noise costs many bytes
 LINE = 1  # pixels between a walk's pictures
 HEIGHT, WIDTH = (n * (SIZE + LINE) - LINE for n in (2, len(SHOWN)))  # pixels of a drawn walk
@@ -125,9 +124,7 @@ def cell_steps(
     generator = torch.Generator().manual_seed(NOISE_SEED)
     eta = ETAS.get(place, 1.0)
     if step is not None:
-        return walk(
-            denoise, SCHEDULE, x_T, timesteps, step, eta=eta, clip=CLIP, generator=generator
-        )
+        return walk(denoise, SCHEDULE, x_T, timesteps, step, eta=eta, generator=generator)
     return ddim_steps(
         denoise,
         SCHEDULE,
@@ -135,7 +132,6 @@ def cell_steps(
         timesteps,
         eta=eta,
         larger_noise=place == SIGMA_HAT,
-        clip=CLIP,
         generator=generator,
     )
 
@@ -245,7 +241,6 @@ ETA_SHEETS = Measurement(
         "seeds": (X_T_SEED, NOISE_SEED),
         "shown": SHOWN,
         "greys": GREYS,
-        "clip": CLIP,
     },
     parts={"distances": distances},
     sheets={"final": final_sheet, "walk": walk_sheet},

@@ -48,7 +48,7 @@ from course_lib.training.measurement import Measurement
 from course_lib.training.recipe import Metric
 
 CERTAINTY = 0.9  # from which probability on a future counts as decided
-CLIPPED_SAMPLES = 500
+CLIPPED_SAMPLES = 300
 STEP_COUNTS = (10, 100)
 
 Step = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]  # (x_t, x0_hat, noise, betas, t)
