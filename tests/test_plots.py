@@ -86,6 +86,15 @@ def test_a_film_strip_draws_black_as_black_and_white_as_white():
     assert (top == 0).sum() > 10 * (bottom == 0).sum()
 
 
+def test_titles_stand_above_the_frames_in_place_of_numbers():
+    strip = plots.film_strip(
+        {"": clip(0.0)}, "x", frames=[0, 2], titles="abcdefgh"[: len(clip(0.0))]
+    )
+    assert [axes.get_title() for axes in strip.axes] == ["a", "c"]
+    with pytest.raises(ValueError, match=r"2 titles; permitted: one for each of"):
+        plots.film_strip({"": clip(0.0)}, "x", titles="ab")
+
+
 def test_a_film_strip_shows_the_frames_that_were_asked_for():
     shades = torch.linspace(-1, 1, 5).view(5, 1, 1, 1).expand(5, 1, 8, 8)
     image = pixels(plots.film_strip({"": shades}, "shades", frames=[0, 4]))[..., 0]
