@@ -30,6 +30,9 @@ LIKELIHOOD = "course_lib/methods/likelihood.py"
 NOISE = "course_lib/methods/noise.py"
 DIFFUSION = "course_lib/methods/diffusion.py"
 DDIM = "course_lib/methods/ddim.py"
+ETA_SHEETS = "course_lib/recipes/eta_sheets.py"
+ETA_INVERSION = "course_lib/recipes/eta_inversion.py"
+ETA_LAB = "course_lib/widgets/eta_lab.py"
 GUIDANCE = "course_lib/methods/guidance.py"
 PREDICTOR = "course_lib/methods/predictor.py"
 PEDESTRIANS = "course_lib/data/pedestrians.py"
@@ -1132,6 +1135,72 @@ FAULTS = {
         (NAR_PAR, "first = self.config.context - 1 + start", "first = self.config.context + start"),
         (NAR_PAR, "fed if state.past else", "fed if True else"),
         (NAR_PAR, "memory[number], queries=queries", "memory[0], queries=queries"),
+    ],
+    "tests/test_eta_sheets.py": [
+        (ETA_SHEETS, "[*timesteps[1:], -1], strict=True)", "[*timesteps[1:], 0], strict=True)"),
+        (ETA_SHEETS, "noise, alpha_bar, before, eta)", "noise, before, alpha_bar, eta)"),
+        (ETA_SHEETS, "        noise = noise_like(x_t, generator)\n", "        noise = 0 * x_t\n"),
+        (
+            ETA_SHEETS,
+            "estimate(denoise, schedule, x_t, t, clip)",
+            "estimate(denoise, schedule, x_t, t, None)",
+        ),
+        (ETA_SHEETS, "        x_t = x_prev\n", ""),
+        (ETA_SHEETS, "if not x_prev.isfinite().all()", "if False"),
+        (ETA_SHEETS, "if x_prev.shape != x_t.shape", "if False"),
+        (ETA_SHEETS, '"s c h w -> (k s) c h w"', '"s c h w -> (s k) c h w"'),
+        (ETA_SHEETS, "repeat_interleave(NUM_SEEDS)", "repeat(NUM_SEEDS)"),
+        (
+            ETA_SHEETS,
+            "torch.stack([step.x_t, step.x0_hat])",
+            "torch.stack([step.x0_hat, step.x_t])",
+        ),
+        (ETA_SHEETS, "larger_noise=place == SIGMA_HAT", "larger_noise=False"),
+        (
+            ETA_SHEETS,
+            "(first.float() - second.float()) / 127.5",
+            "(first.float() - second.float()) / 255",
+        ),
+        (ETA_SHEETS, '"(k h) (n w) -> (k n) h w", h=SIZE', '"(k h) (n w) -> (n k) h w", h=SIZE'),
+        (
+            ETA_SHEETS,
+            '"(r h) (c w) -> (r c) h w", h=HEIGHT',
+            '"(r h) (c w) -> (c r) h w", h=HEIGHT',
+        ),
+    ],
+    "tests/test_eta_inversion.py": [
+        (ETA_INVERSION, "timesteps[::-1], SCHEDULE", "timesteps, SCHEDULE"),
+        (ETA_INVERSION, "eta=eta, generator=generator", "generator=generator"),
+        (
+            ETA_INVERSION,
+            "denoise(x, torch.full((len(x),), t)).eps_hat",
+            "denoise(x, torch.full((len(x),), t)).x0_hat",
+        ),
+        (ETA_INVERSION, "(pictures - truth) / 2", "(pictures - truth)"),
+        (ETA_INVERSION, "value=-1.0", "value=0.0"),
+        (ETA_INVERSION, "images, label, num_steps)", "images, label, num_steps + 1)"),
+    ],
+    "tests/test_eta_lab.py": [
+        (ETA_LAB, "num_steps > SLOWEST", "False"),
+        (ETA_LAB, "knob not in ETAS or", "False or"),
+        (ETA_LAB, "knob, num_steps, self._step)", "knob, num_steps)"),
+        (
+            ETA_LAB,
+            "final, strips = self._final.copy(), self._strips.copy()",
+            "final, strips = self._stored.copy(), self._walks.copy()",
+        ),
+        (ETA_LAB, "columns * rows + np.array", "np.array"),
+        (ETA_LAB, "self._drawn_by[places] = (", "self._drawn_by[:] = ("),
+        (ETA_LAB, "self.progress = number / total", "self.progress = number"),
+        (ETA_LAB, "        finally:\n            self.progress = 1.0\n", ""),
+        (ETA_LAB, "np.where(share > 0, MORE, LESS)", "np.where(share > 0, LESS, MORE)"),
+        (ETA_LAB, "number * (number - 1)", "number**2"),
+        (
+            ETA_LAB,
+            "self._final, self._final[:1])\n        apart",
+            "self._final, self._stored[:1])\n        apart",
+        ),
+        (ETA_LAB, '(c n) (e s) 1 h w"', '(n c) (e s) 1 h w"'),
     ],
     "tests/test_vptr_video.py": [
         (VPTR_VIDEO, "        self.autoencoder.eval()\n", ""),
