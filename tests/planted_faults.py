@@ -25,6 +25,7 @@ JUDGE = "course_lib/evaluation/futures.py"
 FRAMES = "course_lib/evaluation/frames.py"
 DISTRIBUTIONS = "course_lib/evaluation/distributions.py"
 TOY = "course_lib/data/toy.py"
+TOY_DIFFUSION = "course_lib/recipes/toy_diffusion.py"
 ONE_SHOT = "course_lib/recipes/one_shot.py"
 LIKELIHOOD = "course_lib/methods/likelihood.py"
 NOISE = "course_lib/methods/noise.py"
@@ -88,6 +89,7 @@ CROSSROADS_ETA = "course_lib/recipes/crossroads_eta.py"
 CURVE = "course_lib/widgets/curve.py"
 CURVE_PLANE = "course_lib/widgets/curve_plane.py"
 DIT = "course_lib/models/dit.py"
+UNET = "course_lib/models/unet.py"
 DIT_VARIANTS = "course_lib/models/dit_variants.py"
 LATENT_DIT = "course_lib/models/latent_dit.py"
 AUTOENCODER_KL = "course_lib/models/autoencoder_kl.py"
@@ -1263,6 +1265,35 @@ FAULTS = {
     "tests/test_dit_recipes.py": [
         (CONDITIONING_RECIPE, "gates[2], gates[5]", "gates[0], gates[3]"),
         (CONDITIONING_RECIPE, "seed=seed,", "seed=0,"),
+    ],
+    "tests/test_unet.py": [
+        (UNET, "[angles.sin(), angles.cos()]", "[angles.cos(), angles.sin()]"),
+        (UNET, "/ (half - 1)", "/ half"),
+        (UNET, "self.time(F.silu(time))", "self.time(time)"),
+        (UNET, "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))"),
+        (UNET, 'mode="nearest"', 'mode="bilinear"'),
+        (UNET, '".out.weight", ', ""),
+        (UNET, "torch.cat([h, skips.pop()], 1)", "torch.cat([skips.pop(), h], 1)"),
+        (UNET, "torch.cat([h, skips.pop()], 1)", "torch.cat([h, 0 * skips.pop()], 1)"),
+        (UNET, "return self.shortcut(x) + h", "return self.shortcut(x) + 0.7 * h"),
+        (UNET, "self.dropout(F.silu(self.norm2(h)))", "F.silu(self.norm2(h))"),
+        (UNET, "return x + rearrange(got", "return rearrange(got"),
+    ],
+    "tests/test_toy_diffusion.py": [
+        (
+            TOY_DIFFUSION,
+            "    table = table.float()\n",
+            "    table = SCHEDULE.alphas_cumprod.float()\n",
+        ),
+        (TOY_DIFFUSION, "            paid.clear()\n", ""),
+        (TOY_DIFFUSION, "copy.deepcopy(network).eval()", "network"),
+        (TOY_DIFFUSION, "self.levels[t][:, None]", "0 * self.levels[t][:, None]"),
+        (TOY_DIFFUSION, "torch.randint(len(table),", "torch.randint(len(table) // 2,"),
+        (TOY_DIFFUSION, "size - 1 - row", "row"),
+        (TOY_DIFFUSION, "((real, 175), (points, 0))", "((points, 0), (real, 175))"),
+        (TOY_DIFFUSION, "back = -denoise", "back = denoise"),
+        (TOY_DIFFUSION, 'indexing="xy"', 'indexing="ij"'),
+        (TOY_DIFFUSION, "length.clamp(max=2)", "length"),
     ],
 }
 

@@ -158,7 +158,7 @@ def test_arrows_go_against_the_guess_and_shades_lie_where_the_data_are():
     far = np.linalg.norm(towards, axis=1)
     np.testing.assert_allclose((arrows * towards).sum(1), lengths * far, rtol=1e-4)
     np.testing.assert_allclose(lengths, np.minimum(10 * far, 2), rtol=1e-4)
-    darkest = axes.collections[0].get_paths()[-1].vertices
+    darkest = np.asarray(axes.collections[0].get_paths()[-1].vertices)
     kept = SCHEDULE.alphas_cumprod[20].item() ** 0.5
     np.testing.assert_allclose(darkest.mean(0), [2 * kept, -kept], atol=0.1)
     assert axes.get_title(loc="center") == "t = 20"
