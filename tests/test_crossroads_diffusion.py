@@ -78,3 +78,28 @@ def test_the_shipped_samples_are_futures_in_about_the_right_shares(name):
     assert found["valid"]["value"] >= 0.95
     assert found["forbidden"]["value"] <= 0.03
     assert found["total_variation"]["value"] <= found["total_variation_floor"]["value"] + 0.05
+
+
+def test_the_longer_network_begins_as_the_shorter_one(monkeypatch):
+    base, config = tiny(BASE)
+    with torch.no_grad():
+        for weight in base.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) / 9)
+    monkeypatch.setattr(type(recipe.DIFFUSION), "load", lambda _recipe: base)
+    longer = recipe.build_longer(tiny(TWICE)[0].config).eval()
+    batch = recipe.draw(TWICE, config, torch.Generator().manual_seed(0))
+    now, seen = batch["eps"], batch["context"]
+    answer = longer(now, batch["t"], seen) - longer.mean[:, None]
+    expected = base(now[:, : BASE.horizon], batch["t"], seen) - base.mean[:, None]
+    torch.testing.assert_close(answer[:, : BASE.horizon], expected)
+    assert (answer[:, BASE.horizon :] == 0).all()
+    other = replace(longer.config, dit=replace(longer.config.dit, dim=32))
+    with pytest.raises(ValueError, match="permitted: the size of"):
+        recipe.build_longer(other)
+
+
+def test_the_learning_rate_falls_to_zero_in_each_cycle():
+    factor = recipe.falling(replace(recipe.SMALL, steps=2000, cycles=2))
+    assert factor(100) == factor(1100) == 1
+    assert factor(999) == factor(1999) == pytest.approx(1 / 900)
+    assert factor(550) == pytest.approx(0.5)

@@ -6,11 +6,14 @@ end a guess of the noise says nothing of the picture; the loss weighs a step by 
 1 and 4. The schedule is a cosine moved by -4 in log SNR: the turn is decided while the frames
 are nearly all noise, and a plain cosine spends under a tenth of its steps there.
 
+The network of `twice` begins with what that of `base` has learned: how a digit is carried along.
+
 Measured on samples for held-out digits: see course_lib/evaluation/futures.py.
 """
 
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from typing import cast
 
 import torch
 from PIL import Image
@@ -25,7 +28,7 @@ from course_lib.methods.predictor import DiffusionPredictor
 from course_lib.models.dit import DiTConfig, VideoDiT, VideoDiTConfig
 from course_lib.recipes.film import film
 from course_lib.recipes.svg_exam import of_samples
-from course_lib.training.loop import Batch, Objective, warmup_linear
+from course_lib.training.loop import Batch, Objective, Schedule, warmup_linear
 from course_lib.training.recipe import Config, Metric, Recipe
 
 SCHEDULE = noise.cosine(shift=-4.0)
@@ -39,6 +42,7 @@ class CrossroadsTraining(Config):
     """A training at one of the crossroads."""
 
     protocol: judge.Protocol = judge.QUICK
+    cycles: int = 1  # times that the learning rate falls from its height to 0
 
 
 @cache
@@ -57,6 +61,46 @@ def build(preset: Preset, config: VideoDiTConfig) -> VideoDiT:
     """An untrained network whose first answer is the mean of training clips."""
     clips = world(preset, "train").sample(1000, generator=torch.Generator().manual_seed(EXAM_SEED))
     return VideoDiT(config, clips.video[:, preset.context :, 0].mean(0))
+
+
+def build_longer(config: VideoDiTConfig) -> VideoDiT:
+    """An untrained network of `twice` that knows what the network of `base` has learned.
+
+    Patches hold rows, columns, frames; the frames that `base` lacks come last and start at 0.
+
+    Raises:
+        ValueError: The network of `base` is not of this size.
+    """
+    model, base = build(TWICE, config), cast(VideoDiT, DIFFUSION.load())
+    if replace(base.config.dit, in_channels=1, out_channels=1) != replace(
+        config.dit, in_channels=1, out_channels=1
+    ):
+        raise ValueError(f"base has {base.config.dit}; permitted: the size of {config.dit}")
+    target = model.dit.state_dict()
+    places = config.dit.patch_size**2
+    for name, learned in base.dit.state_dict().items():
+        if learned.shape == target[name].shape:
+            target[name].copy_(learned)
+        elif name == "embed_patches.weight":
+            shorter, longer = (
+                learned.unflatten(1, (places, -1)),
+                target[name].unflatten(1, (places, -1)),
+            )
+            longer.zero_()[..., : shorter.shape[-1]] = shorter
+        else:  # the last layer's weight and bias
+            shorter, longer = (
+                learned.unflatten(0, (places, -1)),
+                target[name].unflatten(0, (places, -1)),
+            )
+            longer.zero_()[:, : shorter.shape[1]] = shorter
+    return model
+
+
+def falling(config: CrossroadsTraining) -> Schedule:
+    """A factor of the learning rate: in each cycle up to 1, then straight towards 0."""
+    length = config.steps // config.cycles
+    once = warmup_linear(length, min(100, length // 10))
+    return lambda step: once(step % length)
 
 
 def draw(preset: Preset, config: CrossroadsTraining, generator: torch.Generator) -> Batch:
@@ -139,7 +183,7 @@ def recipe(name: str, sentence: str, preset: Preset, small: CrossroadsTraining) 
         evaluate=partial(evaluate, preset),
         sheet=partial(sheet, preset),
         criterion="total_variation",
-        schedule=lambda config: warmup_linear(config.steps, min(100, config.steps // 10)),
+        schedule=falling,
         monitor=partial(monitor, preset),
     )
 
@@ -155,19 +199,23 @@ def network(preset: Preset) -> VideoDiTConfig:
 
 SMALL = CrossroadsTraining(
     model=network(BASE),
-    steps=3600,
+    steps=7200,
     batch_size=32,
     learning_rate=1.5e-3,
     ema_decay=0.998,
     every=900,
     precision="bf16-mixed",
+    cycles=2,
 )
 DIFFUSION = recipe("crossroads_diffusion", "Diffusion at the crossroads", BASE, SMALL)
-DIFFUSION_TWICE = recipe(
-    "crossroads_diffusion_twice",
-    "Diffusion at the crossroads where the digit may come back",
-    TWICE,
-    replace(SMALL, model=network(TWICE), steps=4400, every=1100),
+DIFFUSION_TWICE = replace(
+    recipe(
+        "crossroads_diffusion_twice",
+        "Diffusion at the crossroads where the digit may come back",
+        TWICE,
+        replace(SMALL, model=network(TWICE), steps=3200, every=800, cycles=1),
+    ),
+    build=build_longer,
 )
 
 RECIPES = (DIFFUSION, DIFFUSION_TWICE)
