@@ -40,7 +40,7 @@ PLACEMENTS = {"own": SCHEDULE, "cosine": noise.cosine(), "linear": noise.linear(
 STEP_COUNTS = (5, 10, 20, 40)
 UNEQUAL = (1, 2)  # the cues with one likeliest turn among three: indices into CUES
 PROTOCOL = judge.Protocol(contexts_per_cue=4, num_samples=50)
-WATCHED_STEPS, WATCHED_WALKS = 40, 40  # of each context
+WATCHED_STEPS, WATCHED_WALKS = 40, 30  # of each context
 
 
 def placed(other: NoiseSchedule, num_steps: int, ours: NoiseSchedule = SCHEDULE) -> list[int]:
