@@ -21,7 +21,8 @@ from course_lib.methods.noise import NoiseSchedule, like
 def uniform_timesteps(num_timesteps: int, num_steps: int) -> list[int]:
     """Equal strides from 0 up, visited downwards: floor(c i) with c = num_timesteps / num_steps.
 
-    The walk begins one stride below the end of the chain, not at its last step.
+    The walk begins one stride below the end of the chain, not at its last step; a walk of one step
+    visits t = 0 alone and leaves noise as it is: there, take `trailing_timesteps`.
 
     Raises:
         ValueError: num_steps lies outside 1..num_timesteps.
