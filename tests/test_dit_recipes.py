@@ -29,7 +29,7 @@ def test_members_differ_in_what_they_compare_alone():
         assert replace(member.small, model=plain, seed=0) == small[128, 4]
         assert (member.small.model.conditioning, member.small.seed) == (way, seed)
     assert len(conditioning.RECIPES) == 8
-    assert len(grid.RECIPES) == 8  # and one of the conditionings
+    assert len(grid.RECIPES) == 9  # with the U-Net, and without the one of the conditionings
 
 
 def test_untrained_the_loss_is_that_of_guessing_no_noise_on_the_same_noise_for_all():

@@ -55,7 +55,7 @@ UNET = replace(
     recipe("dit_grid_unet", "A U-Net on digits, beside the grid of DiTs", SMALL.model, every=500),
     build=ClassUNet,
 )
-UNET_CONFIG = UNetConfig(in_channels=1 + NUM_CLASSES + 1, dim=32, multipliers=(1, 2, 2))
+UNET_CONFIG = UNetConfig(in_channels=1 + NUM_CLASSES + 1, dim=16, multipliers=(1, 2, 4, 4))
 UNET = replace(
     UNET,
     small=replace(UNET.small, model=UNET_CONFIG),
