@@ -70,6 +70,7 @@ def test_walks_of_the_exact_denoiser_end_in_the_true_shares():
 def test_a_walk_has_decided_where_it_is_never_unsure_again():
     top = torch.tensor([[0.95, 0.5, 0.5], [0.6, 0.95, 0.6], [0.92, 0.99, 0.7], [1.0, 1.0, 0.8]])
     probs = torch.stack([top, 1 - top], -1).double()
+    probs[:, 1] = probs[:, 1].flip(-1)  # the second walk goes the other way
     walked = one_shot.Decisions(torch.tensor([-9.0, -6, -3, 0]).double(), probs)
     assert walked.decided().tolist() == [-3, -6, 0]  # the last one never: its end stands for it
     coin = [-p * math.log(p) - (1 - p) * math.log(1 - p) for p in (0.95, 0.5, 0.5)]
