@@ -39,7 +39,7 @@ from course_lib.training.recipe import Metric
 PLACEMENTS = {"own": SCHEDULE, "cosine": noise.cosine(), "linear": noise.linear()}
 STEP_COUNTS = (5, 10, 20, 40)
 UNEQUAL = (1, 2)  # the cues with one likeliest turn among three: indices into CUES
-PROTOCOL = judge.Protocol(contexts_per_cue=6, num_samples=30)
+PROTOCOL = judge.Protocol(contexts_per_cue=4, num_samples=50)
 WATCHED_STEPS, WATCHED_WALKS = 40, 30  # of each context
 
 
