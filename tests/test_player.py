@@ -247,3 +247,11 @@ def test_the_first_message_to_the_browser_holds_everything(monkeypatch):
     monkeypatch.setattr(Player, "open", lambda self: sent.append(self.get_state()))
     player = Player({"a": CLIP}, captions="words", title="T")
     assert sent == [player.get_state()]
+
+
+def test_a_player_begins_where_it_is_told_to():
+    sliders = {"a": ["1", "2"], "b": ["1", "2", "3"]}
+    player = Player({"x": noise(2, 3, 4, 5, 5)}, sliders, start={"b": 2, "frame": 3})
+    assert player.value == {"a": 0, "b": 2, "frame": 3}
+    with pytest.raises(ValueError, match=r"b is 3; 0\.\.2 are allowed"):
+        Player({"x": noise(2, 3, 4, 5, 5)}, sliders, start={"b": 3})

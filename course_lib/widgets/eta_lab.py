@@ -70,11 +70,11 @@ class EtaLab(Player):
                 "seed": [str(number + 1) for number in range(eta_sheets.NUM_SEEDS)],
             },
             captions=self._captions(),
+            start={"eta": KNOB.index("0.4"), "steps": STEPS.index(20)},
             width=WIDTHS,
             title="The eta knob",
             alt="A digit from noise: sliders for eta, the number of steps, the class and the seed.",
         )
-        self.value = {"eta": KNOB.index("0.4"), "steps": STEPS.index(20)}
         self.on_msg(self._on_message)
 
     def drawn_by(self, eta: str, steps: int) -> str:

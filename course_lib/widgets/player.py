@@ -25,8 +25,8 @@ class Player(anywidget.AnyWidget):
     one axis per entry of `sliders` (name -> labels of its values), in that order. An axis of size 1
     holds for all values; so does T = 1, a still picture. `captions` is one text or an array of
     texts that broadcasts to (*grid, T). `width` is a panel's width on the screen in pixels, for all
-    or by title. `value` holds the index of each slider and of "frame"; Python may set some or all
-    of them, the browser reports them when a control is released.
+    or by title. `value` holds the index of each slider and of "frame", at first that of `start`;
+    Python may set some or all of them, the browser reports them when a control is released.
 
     Raises:
         ValueError: shapes, labels or numbers that do not fit together.
@@ -50,6 +50,7 @@ class Player(anywidget.AnyWidget):
         sliders: Mapping[str, Sequence[str]] | None = None,
         *,
         captions: str | Sequence | np.ndarray = "",
+        start: Mapping[str, int] | None = None,
         fps: int = 6,
         width: int | Mapping[str, int] = 224,
         title: str = "",
@@ -66,7 +67,7 @@ class Player(anywidget.AnyWidget):
         super().__init__(
             sliders=[{"name": name, "labels": row} for name, row in labels.items()],
             num_frames=num_frames,
-            value=dict.fromkeys([*labels, "frame"], 0),
+            value={**dict.fromkeys([*labels, "frame"], 0), **(start or {})},
             fps=fps,
             title=title,
             alt=alt or "; ".join([about, *(f"slider {name}" for name in labels)]),
