@@ -36,10 +36,10 @@ def sent(widget):
 
 
 def test_heights_are_equal_steps_of_the_axis_between_its_ends():
-    logarithmic, plain = ask().plane["heights"], ask(low=0, high=6, log=False).plane["heights"]
+    logarithmic, plain = ask().plane["heights"], ask(low=2, high=8, log=False).plane["heights"]
     assert (logarithmic[0], logarithmic[20], logarithmic[-1]) == (1, 10, 1000)
     assert all(a < b for a, b in pairwise(logarithmic))
-    assert plain == pytest.approx([n / 10 for n in range(61)])
+    assert plain == pytest.approx([2 + n / 10 for n in range(61)])
 
 
 def test_nothing_of_the_curves_leaves_python_before_a_prediction():
@@ -82,6 +82,7 @@ def test_a_height_is_drawn_where_its_tick_is_and_the_interval_around_the_curve()
         for y, label in re.findall(r'y="([\d.]+)" text-anchor="end">([\d.]+)<', reveal.answer)
     }
     assert set(ticks) == {1, 10, 100, 1000}
+    assert ticks[1000] < ticks[100] < ticks[1]  # pixels count downwards
     heights = [float(y) for y in re.findall(r'cy="([\d.]+)"', reveal.answer)]
     assert heights == pytest.approx([ticks[10]] * 3 + [ticks[100]] * 3, abs=0.11)
     bars = re.findall(r"M[\d.]+ ([\d.]+)V([\d.]+)", reveal.answer)
