@@ -70,12 +70,12 @@ def _step(x_t: Tensor, x0_hat: Tensor, noise: Tensor, betas: Tensor, t: int) -> 
 
 
 def _draw_step(*shape: int, first: bool = False) -> Draw:
-    """Large betas that differ, none one half, and a t with steps on either side, or the first."""
+    """Large betas, none a simple multiple of another or one half; a t with steps on either side, or the first."""
 
     def draw() -> tuple[Tensor, ...]:
         generator = fresh_generator()
         x_t, x0_hat, noise = torch.randn(3, *shape, generator=generator)
-        betas = torch.linspace(0.1, 0.4, NUM_TIMESTEPS, dtype=torch.double)
+        betas = torch.linspace(0.1, 0.39, NUM_TIMESTEPS, dtype=torch.double)
         betas = betas[torch.randperm(NUM_TIMESTEPS, generator=generator)]
         t = torch.randint(2, NUM_TIMESTEPS - 1, (), generator=generator)
         return x_t, x0_hat, noise, betas, 0 * t if first else t
