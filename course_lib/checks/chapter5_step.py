@@ -70,7 +70,7 @@ def _step(x_t: Tensor, x0_hat: Tensor, noise: Tensor, betas: Tensor, t: int) -> 
 
 
 def _draw_step(*shape: int, first: bool = False) -> Draw:
-    """Large betas, none a simple multiple of another or one half; a t with steps on either side, or the first."""
+    """Large betas, none one half or four times another; t has steps on either side, or is 0."""
 
     def draw() -> tuple[Tensor, ...]:
         generator = fresh_generator()
