@@ -213,7 +213,7 @@ DIFFUSION_TWICE = replace(
         "crossroads_diffusion_twice",
         "Diffusion at the crossroads where the digit may come back",
         TWICE,
-        replace(SMALL, model=network(TWICE), steps=3200, every=800, cycles=1),
+        replace(SMALL, model=network(TWICE), steps=2400, every=800, cycles=1),
     ),
     build=build_longer,
 )
