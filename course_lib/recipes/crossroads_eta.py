@@ -40,7 +40,7 @@ from course_lib.training.measurement import Measurement
 from course_lib.training.recipe import Metric
 
 WORLDS = {"base": (BASE, DIFFUSION), "twice": (TWICE, DIFFUSION_TWICE)}
-PROTOCOLS = {"base": judge.Protocol(4, 32), "twice": judge.Protocol(2, 32)}
+PROTOCOLS = {"base": judge.Protocol(3, 32), "twice": judge.Protocol(2, 32)}
 DENOISERS = ("network", "exact")
 STEPS = (5, 10, 30)
 ETAS: dict[str, dict[str, Any]] = {
