@@ -44,8 +44,10 @@ def view(notebook):
     """The instrument at eta = 0.4, 20 steps, the first class and seed."""
     found = notebook.page.locator(".mf-player").first
     found.scroll_into_view_if_needed()
-    start = "{'eta': 2, 'steps': 2, 'class': 0, 'seed': 0}"
-    notebook.ask(f"lab.set_trait('value', {start})")
+    # By way of another place: an unchanged value would not be sent to the browser.
+    for eta in (0, 2):
+        start = f"{{'eta': {eta}, 'steps': 2, 'class': 0, 'seed': 0}}"
+        notebook.ask(f"lab.set_trait('value', {start})")
     output = found.locator("output").first
     wait_for(output.inner_text, "0.4")
     return found
