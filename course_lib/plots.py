@@ -12,10 +12,10 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from matplotlib import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from PIL import Image
 from torch import Tensor
 
