@@ -5,10 +5,8 @@ network's output is whatever its method makes of it; guidance and label dropout 
 Departures: labels and time are optional parts of one condition; where there are no classes there is
 no label table. `VideoDiT` sees the frames of the context beside the noisy future, on channels (as
 MCVD does, Voleti et al. 2022, arXiv 2205.09853), and its answer is added to a fixed mean. With
-`quick_start` each block begins with a depthwise convolution over neighbouring tokens (as Chu et al.
-2021, arXiv 2102.10882), and time and class are coded by numbers around 1 instead of .02: in
-thousands of updates on two cores, not hundreds of thousands, patches otherwise do not learn to fit
-together.
+`quick_start` time and class are coded by numbers around 1 instead of .02: official training is
+hundreds of thousands of updates long, ours has thousands.
 """
 
 import math
@@ -39,7 +37,7 @@ class DiTConfig:
     num_heads: int = 4
     mlp_ratio: int = 4
     num_classes: int = 0  # 0: no labels
-    quick_start: bool = False  # for short trainings; see the module's departures
+    quick_start: bool = False  # time and class begin loud; see the module's departures
 
     def __post_init__(self) -> None:
         if self.patch_size < 1 or self.size % self.patch_size:
@@ -176,10 +174,6 @@ class AdaLNZeroBlock(nn.Module):
         self.attention = SelfAttention(dim, config.num_heads)
         self.mlp = MLP(dim, config.mlp_ratio * dim)
         self.modulation = nn.Linear(dim, 6 * dim)
-        self.neighbours = None
-        if config.quick_start:
-            self.neighbours = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
-            nn.init.zeros_(self.neighbours.weight)
 
     def forward(
         self, x: Float[Tensor, "B N D"], condition: Float[Tensor, "B D"]
