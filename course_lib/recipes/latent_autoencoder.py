@@ -12,18 +12,21 @@ Measured on what is held out, means instead of draws of the posterior:
     distance          D of rebuilt futures at the crossroads to the true ones (evaluation/futures)
     separation        squared distance of two futures in scaled latents: what noise has to hide
     scale             one over the latents' deviation, on frames of the crossroads
+    nats              KL of a crossroads frame's posterior to N(0, I)
 """
 
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import cast
 
+import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from course_lib import paths
 from course_lib.data.crossroads import BASE, Crossroads
 from course_lib.data.digits import load_digits
 from course_lib.data.pedestrians import load_strip
@@ -40,6 +43,7 @@ from course_lib.methods.latent import (
     closest_latent,
 )
 from course_lib.models.autoencoder_kl import PUBLISHED, AutoencoderKL, AutoencoderKLConfig
+from course_lib.nn.gaussian import DiagonalGaussian, kl_divergence
 from course_lib.recipes.film import film
 from course_lib.training.loop import Batch, Objective, warmup_cosine
 from course_lib.training.recipe import Config, Metric, Recipe
@@ -144,6 +148,14 @@ def rebuilt(model: AutoencoderKL, frames: Frames) -> Frames:
     return torch.cat(parts).clamp(-1, 1)
 
 
+@torch.no_grad()
+def nats(model: AutoencoderKL, frames: Frames) -> Float[Tensor, "B"]:
+    """KL of each frame's posterior to N(0, I), over the whole latent."""
+    posterior = model.encode(frames.to(next(model.parameters()).device))
+    kl = kl_divergence(posterior, DiagonalGaussian.standard(posterior.mean))  # (B, c, h)
+    return kl.flatten(1).sum(1).float().cpu()
+
+
 def of_frames(found: Frames, frames: Frames) -> Metric:
     """PSNR of each frame, averaged."""
     return Metric.of_mean(psnr(found[:, None], frames[:, None])[:, 0])
@@ -177,6 +189,8 @@ def evaluate(model: AutoencoderKL, _config: AutoencoderTraining) -> dict[str, Me
     for kind in ("crossroads", "scenes", "street"):
         frames = draw_frames(kind, EXAMINED, "test", generator)
         metrics[f"{kind}_psnr"] = of_frames(rebuilt(model, frames), frames)
+        if kind == "crossroads":
+            metrics["nats"] = Metric.of_mean(nats(model, frames))
     photos = to_float(load_photos("test"))
     metrics["photos_psnr"] = of_frames(rebuilt(model, photos), photos)
     crops = draw_crops(CROPS, CROP, split="test", generator=generator)
@@ -200,26 +214,35 @@ def monitor(model: AutoencoderKL, _config: AutoencoderTraining) -> dict[str, flo
     }
 
 
-def sheet(model: AutoencoderKL, _config: AutoencoderTraining) -> Image.Image:
-    """Two photographs, 64 frames of the course: as they are, as they come back, difference."""
+def pictures() -> Float[Tensor, "3 3 256 256"]:
+    """What a sheet rebuilds: the two held-out photographs, and 64 held-out frames of the course."""
     generator = torch.Generator().manual_seed(EXAM_SEED)
-    photos = to_float(load_photos("test"))
     frames = torch.cat(
         [draw_frames(kind, 64 // 4, "test", generator) for kind in ("crossroads", "street")]
         + [draw_frames("scenes", 64 // 2, "test", generator)]
     )
-    pairs = torch.cat(
-        [
-            torch.stack([photos, rebuilt(model, photos)], 1),
-            rearrange(
-                torch.stack([frames, rebuilt(model, frames)], 1),
-                "(a b) two c h w -> 1 two c (a h) (b w)",
-                a=8,
-            ),
-        ]
-    )  # (3, 2, 3, 256, 256)
-    difference = (pairs[:, 1:] - pairs[:, :1]).abs() - 1
-    return film(torch.cat([pairs, difference], 1))
+    return torch.cat([to_float(load_photos("test")), as_mosaic(frames)])
+
+
+def as_mosaic(frames: Float[Tensor, "64 3 32 32"]) -> Float[Tensor, "1 3 256 256"]:
+    """Eight rows of eight."""
+    return rearrange(frames, "(a b) c h w -> 1 c (a h) (b w)", a=8)
+
+
+def sheet(model: AutoencoderKL, _config: AutoencoderTraining) -> Image.Image:
+    """`pictures` as they come back; the frames one by one, each from a latent of its own."""
+    originals = pictures()
+    frames = rearrange(originals[2:], "1 c (a h) (b w) -> (a b) c h w", h=SIZE, w=SIZE)
+    found = [rebuilt(model, originals[:2]), as_mosaic(rebuilt(model, frames))]
+    return film(torch.cat(found)[None])
+
+
+def read_sheet(recipe: Recipe) -> Float[Tensor, "3 3 256 256"]:
+    """The stored sheet: what the recipe's network makes of `pictures`."""
+    with Image.open(paths.SHEETS / f"{recipe.name}.webp") as image:
+        pixels = torch.from_numpy(np.array(image.convert("RGB")))
+    framed = rearrange(pixels, "h (n w) c -> n c h w", n=3)
+    return to_float(framed[..., 1:-1, 1:-1].contiguous())
 
 
 SMALL = AutoencoderTraining(
@@ -257,6 +280,7 @@ def recipe(dims: tuple[int, ...], latent_channels: int, *, ships_weights: bool =
         draw=draw,
         evaluate=evaluate,
         sheet=sheet,
+        exact_sheet=True,
         criterion="photos_psnr",
         higher_is_better=True,
         ships_weights=ships_weights,
