@@ -72,7 +72,8 @@ def regress(y: Row, *predictors: Row) -> Regression:
     if rank < columns.shape[1]:
         raise ValueError("a predictor follows from the others; permitted: independent ones")
     left, around = target - columns @ solution, target - target.mean()
-    r_squared = 1 - float(left @ left) / float(around @ around)
+    # Where y never changes, the constant explains it.
+    r_squared = 1 - float(left @ left) / float(around @ around) if around.any() else 1.0
     return Regression(tuple(float(slope) for slope in solution[1:]), float(solution[0]), r_squared)
 
 
