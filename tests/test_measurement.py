@@ -1,6 +1,7 @@
 """What is measured on shipped networks: resumed part by part, published as a whole."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import test_train_command as commands
@@ -87,6 +88,31 @@ def test_other_numbers_or_another_network_begin_anew(line):
 def test_a_network_that_is_not_there_is_named(home):
     with pytest.raises(CheckpointError, match="make it with 'python -m course_lib train line'"):
         list(measure(counted(LINE, [])))
+
+
+def test_a_part_that_asks_other_networks_does_not_wait_for_those_that_are_not_there(line):
+    missing = replace(LINE, name="missing")
+    measurement = replace(
+        counted(line, calls := []),
+        networks=(line, missing),
+        asks={"first": (line,), "picture": (line,)},
+    )
+    with pytest.raises(CheckpointError, match="train missing'"):
+        list(measure(measurement))
+    assert calls == ["first"]
+    assert not measurement.results.exists()
+    complete = replace(measurement, networks=(line,), notes={"read": "this"})
+    list(measure(complete))
+    assert calls == ["first", "second", "picture"]
+    results = json.loads(complete.results.read_text(encoding="utf-8"))
+    assert set(results["networks"]) == {"line"}
+    assert results["notes"] == {"read": "this"}
+
+
+def test_what_is_noted_for_readers_makes_no_part_anew(line):
+    list(measure(counted(line, calls := [])))
+    list(measure(replace(counted(line, calls), notes={"read": "this"})))
+    assert calls == ["first", "second", "picture"]
 
 
 def test_the_command_lists_measures_and_refuses_a_size(line, run):

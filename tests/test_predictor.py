@@ -8,7 +8,7 @@ from course_lib.interfaces import VideoPredictor
 from course_lib.methods.ddim import ddim_steps, last, trailing_timesteps
 from course_lib.methods.diffusion import EPS, X0, denoiser
 from course_lib.methods.noise import cosine, linear
-from course_lib.methods.predictor import DiffusionPredictor
+from course_lib.methods.predictor import DiffusionPredictor, in_blocks
 
 SCHEDULE = cosine(shift=-4.0)
 SHORT = linear(40, 0.002, 0.4)
@@ -102,3 +102,32 @@ def test_another_horizon_than_the_networks_is_refused():
     made = DiffusionPredictor(drift, EPS, SHORT, 5)
     with pytest.raises(ValueError, match="horizon is 4; permitted: 5"):
         made.predict(torch.zeros(1, 3, 1, 4, 4), 4)
+
+
+@pytest.mark.parametrize("horizon", [1, 3, 4, 10])
+def test_blocks_go_on_from_their_own_last_frames(horizon):
+    asked = []
+
+    def sums(context, horizon, *, generator=None):
+        """Each frame is the sum of the two before it."""
+        asked.append((context.shape[1], horizon))
+        frames = list(context.unbind(1))
+        for _ in range(horizon):
+            frames.append(frames[-1] + frames[-2])
+        return torch.stack(frames[context.shape[1] :], 1)
+
+    context = torch.tensor([1.0, 1.0]).reshape(1, 2, 1, 1, 1)
+    found = in_blocks(sums, 3)(context, horizon)
+    assert found.flatten().tolist() == [2, 3, 5, 8, 13, 21, 34, 55, 89, 144][:horizon]
+    whole, rest = divmod(horizon, 3)
+    assert asked == [(2, 3)] * whole + [(2, rest)] * (rest > 0)
+
+
+def test_blocks_draw_on_from_one_generator():
+    def drawn(context, horizon, *, generator=None):
+        return torch.randn(len(context), horizon, *context.shape[2:], generator=generator)
+
+    frames = in_blocks(drawn, 2)(torch.zeros(1, 3, 1, 1, 1), 6, generator=seeded(0)).flatten()
+    assert len(set(frames.tolist())) == 6
+    with pytest.raises(ValueError, match="longest is 0; permitted: 1 and more"):
+        in_blocks(drawn, 0)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from course_lib.interfaces import Video
+from course_lib.interfaces import Video, VideoPredictor
 from course_lib.methods.ddim import ddim_steps, last, trailing_timesteps
 from course_lib.methods.diffusion import ReverseStep, Target, denoiser, noise_like
 from course_lib.methods.noise import NoiseSchedule
@@ -66,3 +66,27 @@ class DiffusionPredictor:
             raise ValueError(f"horizon is {horizon}; permitted: {self.horizon}")
         empty = context.new_empty(len(context), horizon, *context.shape[2:])
         return last(self.steps(context, noise_like(empty, generator), generator=generator))
+
+
+def in_blocks(predict: VideoPredictor, longest: int) -> VideoPredictor:
+    """A predictor of at most `longest` frames as one of any number: it goes on from its own.
+
+    Each block is predicted from as many frames as the first; frames too many are not asked for.
+
+    Raises:
+        ValueError: `longest` is below 1.
+    """
+    if longest < 1:
+        raise ValueError(f"longest is {longest}; permitted: 1 and more")
+
+    def longer(
+        context: Video, horizon: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "B {horizon} C H W"]:
+        seen = context.shape[1]
+        frames = context
+        while (left := seen + horizon - frames.shape[1]) > 0:
+            block = predict(frames[:, -seen:], min(left, longest), generator=generator)
+            frames = torch.cat([frames, block], 1)
+        return frames[:, seen:]
+
+    return longer

@@ -35,6 +35,8 @@ class Measurement:
     parts: Mapping[str, Callable[[], Mapping[str, Metric]]] = field(default_factory=dict)
     sheets: Mapping[str, Callable[[], Image]] = field(default_factory=dict)
     exact_sheets: bool = False  # True: stored losslessly, for something is measured on them
+    asks: Mapping[str, tuple[Recipe, ...]] = field(default_factory=dict)  # of parts that ask fewer
+    notes: Mapping[str, Any] = field(default_factory=dict)  # for readers; decides nothing
 
     @property
     def results(self) -> Path:
@@ -45,10 +47,13 @@ class Measurement:
         """Where one of its sheets lies."""
         return paths.SHEETS / f"{self.name}_{part}.webp"
 
-    def described(self) -> dict:
-        """What decides whether a finished part still counts, as JSON gives it back."""
+    def described(self, part: str | None = None) -> dict:
+        """What decides whether a finished part still counts, as JSON gives it back.
+
+        None stands for all parts together.
+        """
         made_with = {}
-        for recipe in self.networks:
+        for recipe in self.networks if part is None else self.asks.get(part, self.networks):
             if not recipe.path.exists():
                 raise CheckpointError(
                     f"{recipe.path} is missing; make it with 'python -m course_lib train "
@@ -64,10 +69,11 @@ def measure(measurement: Measurement, *, fresh: bool = False) -> Iterator[str]:
     Raises:
         CheckpointError: A network has not been trained yet, or its checkpoint is damaged.
     """
-    folder, described = paths.ROOT / "runs" / measurement.name, measurement.described()
+    folder = paths.ROOT / "runs" / measurement.name
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     for name, make in measurement.parts.items():
+        described = measurement.described(name)
         if _stored(folder, name, described) is None:
             start = time.monotonic()
             with torch.no_grad():
@@ -76,6 +82,7 @@ def measure(measurement: Measurement, *, fresh: bool = False) -> Iterator[str]:
             _store(folder, name, {**described, **part})
         yield name
     for name, draw in measurement.sheets.items():
+        described = measurement.described(name)
         image = folder / f"{name}.webp"
         if _stored(folder, name, described) is None or not image.exists():
             with torch.no_grad():
@@ -84,7 +91,7 @@ def measure(measurement: Measurement, *, fresh: bool = False) -> Iterator[str]:
             write_sheet(image, drawn, manifest, exact=measurement.exact_sheets)
             _store(folder, name, described)
         yield name
-    _publish(measurement, folder, described)
+    _publish(measurement, folder)
 
 
 def _stored(folder: Path, name: str, described: dict) -> dict | None:
@@ -100,11 +107,13 @@ def _store(folder: Path, name: str, part: dict) -> None:
     checkpoint.write_atomically(folder / f"{name}.json", json.dumps(part).encode())
 
 
-def _publish(measurement: Measurement, folder: Path, described: dict) -> None:
-    parts = [_stored(folder, name, described) or {} for name in measurement.parts]
+def _publish(measurement: Measurement, folder: Path) -> None:
+    parts = [_stored(folder, name, measurement.described(name)) or {} for name in measurement.parts]
+    notes = {"notes": dict(measurement.notes)} if measurement.notes else {}
     results = {
         "measurement": measurement.name,
-        **described,
+        **measurement.described(),
+        **notes,
         "commit": commit(),
         "device": "cpu",  # where networks load
         "torch": torch.__version__,
