@@ -116,7 +116,7 @@ def test_diffusion_in_latents_without_clipping_and_what_forgetting_the_scale_doe
     assert gaussian_futures(plain, sd=1.0) == pytest.approx(0.2, abs=0.01)  # not taken off
 
 
-def test_the_loss_adds_absolute_errors_and_nats_for_each_pixel_value():
+def test_the_loss_adds_squared_errors_and_nats_for_each_pixel_value():
     x, x_hat = draw(2, 3, 4, 4), draw(2, 3, 4, 4, seed=1)
     q = DiagonalGaussian(draw(2, 2, 2, 2, seed=2), draw(2, 2, 2, 2, seed=3))
     theirs = torch.distributions.kl_divergence(
@@ -125,7 +125,7 @@ def test_the_loss_adds_absolute_errors_and_nats_for_each_pixel_value():
     )
     for weight in (0.0, 1e-6, 0.5):
         expected = [
-            F.l1_loss(x_hat[i], x[i]) + weight * theirs[i].sum() / (3 * 4 * 4) for i in range(2)
+            F.mse_loss(x_hat[i], x[i]) + weight * theirs[i].sum() / (3 * 4 * 4) for i in range(2)
         ]
         found = autoencoding_loss(x_hat, x, q, kl_weight=weight)
         torch.testing.assert_close(found, torch.stack(expected))

@@ -55,7 +55,7 @@ def test_a_crop_is_a_piece_of_a_photograph():
 
 def test_a_batch_holds_course_frames_and_photographs_half_and_half():
     config = autoencoders.SMALL
-    batch = autoencoders.draw(config, make_generator())
+    batch = autoencoders.draw(autoencoders.SHARES, config, make_generator())
     assert batch["frames"].shape == (32, 3, 32, 32)
     assert batch["eps"].shape == (32, 4, 8, 8)
     assert -1 <= batch["frames"].min() < -0.9

@@ -27,6 +27,7 @@ class LatentDiTConfig:
     dim: int = 192
     depth: int = 6  # blocks
     num_heads: int = 6
+    quick_start: bool = False  # as in `DiTConfig`
 
     @property
     def dit(self) -> DiTConfig:
@@ -40,6 +41,7 @@ class LatentDiTConfig:
             dim=self.dim,
             depth=self.depth,
             num_heads=self.num_heads,
+            quick_start=self.quick_start,
         )
 
     def __post_init__(self) -> None:

@@ -25,7 +25,7 @@ from course_lib.evaluation import futures as judge
 from course_lib.methods import noise
 from course_lib.methods.diffusion import X0, denoising_loss
 from course_lib.methods.predictor import DiffusionPredictor
-from course_lib.models.dit import DiTConfig, VideoDiT, VideoDiTConfig
+from course_lib.models.dit import DiT, DiTConfig, VideoDiT, VideoDiTConfig
 from course_lib.recipes.film import film
 from course_lib.recipes.svg_exam import of_samples
 from course_lib.training.loop import Batch, Objective, Schedule, warmup_linear
@@ -63,36 +63,39 @@ def build(preset: Preset, config: VideoDiTConfig) -> VideoDiT:
     return VideoDiT(config, clips.video[:, preset.context :, 0].mean(0))
 
 
+def lengthen(short: DiT, long: DiT) -> DiT:
+    """Give a network of more frames what one of fewer has learned.
+
+    Patches hold rows, columns, frames; the frames that the first lacks come last and start at 0.
+
+    Raises:
+        ValueError: The networks differ in more than their frames.
+    """
+    if replace(short.config, in_channels=1, out_channels=1) != replace(
+        long.config, in_channels=1, out_channels=1
+    ):
+        raise ValueError(f"base has {short.config}; permitted: the size of {long.config}")
+    target, places = long.state_dict(), long.config.patch_size**2
+    for name, learned in short.state_dict().items():
+        # Numbers of a patch are columns of the first layer's weight, rows of the last layer's.
+        dim = 1 if name == "embed_patches.weight" else 0
+        if learned.shape == target[name].shape:
+            target[name].copy_(learned)
+        else:
+            fewer = learned.unflatten(dim, (places, -1))
+            more = target[name].unflatten(dim, (places, -1)).zero_()
+            more.narrow(dim + 1, 0, fewer.shape[dim + 1]).copy_(fewer)
+    return long
+
+
 def build_longer(config: VideoDiTConfig) -> VideoDiT:
     """An untrained network of `twice` that knows what the network of `base` has learned.
-
-    Patches hold rows, columns, frames; the frames that `base` lacks come last and start at 0.
 
     Raises:
         ValueError: The network of `base` is not of this size.
     """
-    model, base = build(TWICE, config), cast(VideoDiT, DIFFUSION.load())
-    if replace(base.config.dit, in_channels=1, out_channels=1) != replace(
-        config.dit, in_channels=1, out_channels=1
-    ):
-        raise ValueError(f"base has {base.config.dit}; permitted: the size of {config.dit}")
-    target = model.dit.state_dict()
-    places = config.dit.patch_size**2
-    for name, learned in base.dit.state_dict().items():
-        if learned.shape == target[name].shape:
-            target[name].copy_(learned)
-        elif name == "embed_patches.weight":
-            shorter, longer = (
-                learned.unflatten(1, (places, -1)),
-                target[name].unflatten(1, (places, -1)),
-            )
-            longer.zero_()[..., : shorter.shape[-1]] = shorter
-        else:  # the last layer's weight and bias
-            shorter, longer = (
-                learned.unflatten(0, (places, -1)),
-                target[name].unflatten(0, (places, -1)),
-            )
-            longer.zero_()[:, : shorter.shape[1]] = shorter
+    model = build(TWICE, config)
+    lengthen(cast(VideoDiT, DIFFUSION.load()).dit, model.dit)
     return model
 
 
