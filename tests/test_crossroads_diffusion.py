@@ -65,10 +65,10 @@ def test_the_schedule_dwells_where_the_turn_is_decided():
 def test_a_network_is_judged_like_any_predictor():
     model, config = tiny(BASE)
     config = replace(config, protocol=Protocol(contexts_per_cue=2, num_samples=3))
-    metrics = recipe.evaluate(BASE, model, config)
+    metrics = recipe.evaluate(BASE, recipe.in_pixels, model, config)
     assert {"valid", "forbidden", "total_variation", "total_variation_floor"} <= {*metrics}
     assert metrics["valid"].value == 0  # the mean of training clips is no future
-    assert recipe.sheet(BASE, model, config).size == (12 * 34, 20 * 34)
+    assert recipe.sheet(BASE, recipe.in_pixels, model, config).size == (12 * 34, 20 * 34)
 
 
 # The bars were .95 valid and .05 above the floor: both networks fell short in the first, `twice` in

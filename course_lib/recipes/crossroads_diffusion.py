@@ -11,9 +11,10 @@ The network of `twice` begins with what that of `base` has learned: how a digit 
 Measured on samples for held-out digits: see course_lib/evaluation/futures.py.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -22,6 +23,7 @@ from torch import Tensor
 from course_lib.data.crossroads import BASE, CUE_OF_DIGIT, TWICE, Crossroads, Preset
 from course_lib.data.digits import load_digits
 from course_lib.evaluation import futures as judge
+from course_lib.interfaces import VideoPredictor
 from course_lib.methods import noise
 from course_lib.methods.diffusion import X0, denoising_loss
 from course_lib.methods.predictor import DiffusionPredictor
@@ -35,6 +37,9 @@ SCHEDULE = noise.cosine(shift=-4.0)
 EXAM_SEED = 20266
 MONITORED = judge.Protocol(contexts_per_cue=4, num_samples=16)
 MAX_WEIGHT = 4.0
+
+
+Maker = Callable[[Any], VideoPredictor]  # what draws with a network
 
 
 @dataclass(frozen=True)
@@ -131,26 +136,32 @@ def objectives(model: VideoDiT, config: CrossroadsTraining) -> list[Objective]:
     return [Objective(loss, optimizer, max_grad_norm=1.0)]
 
 
-def judged(preset: Preset, model: VideoDiT, protocol: judge.Protocol, **walk) -> judge.Judgement:
+def judged(preset: Preset, predict: VideoPredictor, protocol: judge.Protocol) -> dict[str, Metric]:
     """Its samples on held-out digits."""
     generator = torch.Generator().manual_seed(EXAM_SEED)
-    held_out, made = world(preset, "test"), predictor(model, **walk)
-    return judge.judge(made.predict, held_out, protocol, generator=generator)
+    found = judge.judge(predict, world(preset, "test"), protocol, generator=generator)
+    return of_samples(found)
 
 
-def evaluate(preset: Preset, model: VideoDiT, config: CrossroadsTraining) -> dict[str, Metric]:
-    """Samples of the ancestral walk, judged."""
-    found = of_samples(judged(preset, model, config.protocol))
+def evaluate(
+    preset: Preset, maker: Maker, model: torch.nn.Module, config: CrossroadsTraining
+) -> dict[str, Metric]:
+    """Samples of the ancestral walk, judged in pixels."""
+    found = judged(preset, maker(model), config.protocol)
     return {name: metric for name, metric in found.items() if "event" not in name}
 
 
-def monitor(preset: Preset, model: VideoDiT, _config: CrossroadsTraining) -> dict[str, float]:
+def monitor(
+    preset: Preset, maker: Maker, model: torch.nn.Module, _config: CrossroadsTraining
+) -> dict[str, float]:
     """One point of the history."""
-    found = of_samples(judged(preset, model, MONITORED))
+    found = judged(preset, maker(model), MONITORED)
     return {name: found[name].value for name in ("valid", "forbidden", "total_variation")}
 
 
-def sheet(preset: Preset, model: VideoDiT, _config: CrossroadsTraining) -> Image.Image:
+def sheet(
+    preset: Preset, maker: Maker, model: torch.nn.Module, _config: CrossroadsTraining
+) -> Image.Image:
     """For one context of each cue four drawn futures."""
     held_out, generator = world(preset, "test"), torch.Generator().manual_seed(EXAM_SEED)
     cues = CUE_OF_DIGIT[held_out.digits.labels]
@@ -158,14 +169,22 @@ def sheet(preset: Preset, model: VideoDiT, _config: CrossroadsTraining) -> Image
     for cue in cues.unique().tolist():
         index = int((cues == cue).nonzero()[0])
         context = held_out.futures(index, preset.arrivals[0]).context.expand(4, -1, -1, -1, -1)
-        drawn = predictor(model).predict(context, preset.horizon, generator=generator)
+        drawn = maker(model)(context, preset.horizon, generator=generator)
         rows.append(torch.cat([context, drawn], 1))
     return film(torch.cat(rows))
 
 
-def recipe(name: str, sentence: str, preset: Preset, small: CrossroadsTraining) -> Recipe:
-    """A recipe of one preset."""
-    wide = replace(small.model.dit, dim=384, depth=12, num_heads=6, quick_start=False)
+def recipe(
+    name: str,
+    sentence: str,
+    preset: Preset,
+    small: CrossroadsTraining,
+    *,
+    wide: Any,
+    maker: Maker,
+    **parts,
+) -> Recipe:
+    """A recipe of one preset; `wide` is the full network, `maker` draws with one."""
     return Recipe(
         name=name,
         sentence=sentence,
@@ -173,21 +192,20 @@ def recipe(name: str, sentence: str, preset: Preset, small: CrossroadsTraining) 
         small=small,
         full=replace(
             small,
-            model=replace(small.model, dit=wide),
+            model=wide,
             steps=20_000,
             batch_size=128,
             learning_rate=5e-4,
             ema_decay=0.9995,
             precision=None,
         ),
-        build=partial(build, preset),
         objectives=objectives,
-        draw=partial(draw, preset),
-        evaluate=partial(evaluate, preset),
-        sheet=partial(sheet, preset),
+        evaluate=partial(evaluate, preset, maker),
+        sheet=partial(sheet, preset, maker),
         criterion="total_variation",
         schedule=falling,
-        monitor=partial(monitor, preset),
+        monitor=partial(monitor, preset, maker),
+        **parts,
     )
 
 
@@ -210,15 +228,34 @@ SMALL = CrossroadsTraining(
     precision="bf16-mixed",
     cycles=2,
 )
-DIFFUSION = recipe("crossroads_diffusion", "Diffusion at the crossroads", BASE, SMALL)
-DIFFUSION_TWICE = replace(
-    recipe(
-        "crossroads_diffusion_twice",
-        "Diffusion at the crossroads where the digit may come back",
-        TWICE,
-        replace(SMALL, model=network(TWICE), steps=2400, every=800, cycles=1),
-    ),
+SMALL_TWICE = replace(SMALL, model=network(TWICE), steps=2400, every=800, cycles=1)
+WIDE = {"dim": 384, "depth": 12, "num_heads": 6, "quick_start": False}
+
+
+def in_pixels(model: VideoDiT) -> VideoPredictor:
+    """How its samples are drawn for the exam."""
+    return predictor(model).predict
+
+
+DIFFUSION = recipe(
+    "crossroads_diffusion",
+    "Diffusion at the crossroads",
+    BASE,
+    SMALL,
+    wide=replace(SMALL.model, dit=replace(SMALL.model.dit, **WIDE)),
+    maker=in_pixels,
+    build=partial(build, BASE),
+    draw=partial(draw, BASE),
+)
+DIFFUSION_TWICE = recipe(
+    "crossroads_diffusion_twice",
+    "Diffusion at the crossroads where the digit may come back",
+    TWICE,
+    SMALL_TWICE,
+    wide=replace(SMALL_TWICE.model, dit=replace(SMALL_TWICE.model.dit, **WIDE)),
+    maker=in_pixels,
     build=build_longer,
+    draw=partial(draw, TWICE),
 )
 
 RECIPES = (DIFFUSION, DIFFUSION_TWICE)

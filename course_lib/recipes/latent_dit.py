@@ -15,45 +15,40 @@ from typing import cast
 
 import torch
 from jaxtyping import Float, Int64
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from course_lib.data.crossroads import (
     ARM_LENGTH,
     BASE,
-    CUE_OF_DIGIT,
     TWICE,
     Clips,
     Crossroads,
     Preset,
 )
-from course_lib.evaluation import futures as judge
+from course_lib.interfaces import VideoPredictor
 from course_lib.methods.diffusion import X0
 from course_lib.methods.latent import LatentPredictor
 from course_lib.methods.predictor import DiffusionPredictor
 from course_lib.models.latent_dit import LatentDiT, LatentDiTConfig
 from course_lib.recipes.crossroads_diffusion import (
     EXAM_SEED,
-    MONITORED,
     SCHEDULE,
+    WIDE,
     CrossroadsTraining,
     lengthen,
-    objectives,
+    recipe,
     world,
 )
 from course_lib.recipes.crossroads_latents import latent_space
-from course_lib.recipes.film import film
-from course_lib.recipes.svg_exam import of_samples
-from course_lib.training.loop import Batch, warmup_linear
-from course_lib.training.recipe import Metric, Recipe
+from course_lib.training.loop import Batch
 
 FOR_MEAN = 100  # clips
 UP = 6  # places on the way up to the junction, which is the last
 OUT = ARM_LENGTH // BASE.speed  # places on each arm
 
 
-def predictor(model: LatentDiT, *, num_steps: int = 30, eta: float = 1.0) -> LatentPredictor:
+def predictor(model: LatentDiT, *, num_steps: int = 20, eta: float = 1.0) -> LatentPredictor:
     """The network as a predictor of pixels: no clipping in latents, which have no limits."""
     inner = DiffusionPredictor(
         model, X0, SCHEDULE, model.config.horizon, num_steps=num_steps, eta=eta, clip=None
@@ -123,63 +118,9 @@ def build_longer(config: LatentDiTConfig) -> LatentDiT:
     return model
 
 
-def judged(preset: Preset, model: LatentDiT, protocol: judge.Protocol, **walk) -> judge.Judgement:
-    """Its samples on held-out digits."""
-    generator = torch.Generator().manual_seed(EXAM_SEED)
-    held_out, made = world(preset, "test"), predictor(model, **walk)
-    return judge.judge(made.predict, held_out, protocol, generator=generator)
-
-
-def evaluate(preset: Preset, model: LatentDiT, config: CrossroadsTraining) -> dict[str, Metric]:
-    """Samples of the ancestral walk, judged in pixels."""
-    found = of_samples(judged(preset, model, config.protocol))
-    return {name: metric for name, metric in found.items() if "event" not in name}
-
-
-def monitor(preset: Preset, model: LatentDiT, _config: CrossroadsTraining) -> dict[str, float]:
-    """One point of the history."""
-    found = of_samples(judged(preset, model, MONITORED))
-    return {name: found[name].value for name in ("valid", "forbidden", "total_variation")}
-
-
-def sheet(preset: Preset, model: LatentDiT, _config: CrossroadsTraining) -> Image.Image:
-    """For one context of each cue four drawn futures."""
-    held_out, generator = world(preset, "test"), torch.Generator().manual_seed(EXAM_SEED)
-    cues = CUE_OF_DIGIT[held_out.digits.labels]
-    rows = []
-    for cue in cues.unique().tolist():
-        index = int((cues == cue).nonzero()[0])
-        context = held_out.futures(index, preset.arrivals[0]).context.expand(4, -1, -1, -1, -1)
-        drawn = predictor(model).predict(context, preset.horizon, generator=generator)
-        rows.append(torch.cat([context, drawn], 1))
-    return film(torch.cat(rows))
-
-
-def recipe(name: str, sentence: str, preset: Preset, small: CrossroadsTraining) -> Recipe:
-    """A recipe of one preset."""
-    return Recipe(
-        name=name,
-        sentence=sentence,
-        data=f"crossroads {preset.name} at 32 pixels, digits of the train split, as latents",
-        small=small,
-        full=replace(
-            small,
-            model=replace(small.model, dim=384, depth=12, num_heads=6, quick_start=False),
-            steps=30_000,
-            batch_size=128,
-            learning_rate=5e-4,
-            ema_decay=0.9995,
-            precision=None,
-        ),
-        build=partial(build, preset),
-        objectives=objectives,
-        draw=partial(draw, preset),
-        evaluate=partial(evaluate, preset),
-        sheet=partial(sheet, preset),
-        criterion="total_variation",
-        schedule=lambda config: warmup_linear(config.steps, min(100, config.steps // 10)),
-        monitor=partial(monitor, preset),
-    )
+def in_latents(model: LatentDiT) -> VideoPredictor:
+    """How its samples are drawn for the exam."""
+    return predictor(model).predict
 
 
 SMALL = CrossroadsTraining(
@@ -191,15 +132,27 @@ SMALL = CrossroadsTraining(
     every=1500,
     precision="bf16-mixed",
 )
-LATENT = recipe("latent_dit", "A latent DiT at the crossroads", BASE, SMALL)
-LATENT_TWICE = replace(
-    recipe(
-        "latent_dit_twice",
-        "A latent DiT at the crossroads where the digit may come back",
-        TWICE,
-        replace(SMALL, model=replace(SMALL.model, horizon=14), steps=4000, every=1000),
-    ),
+SMALL_TWICE = replace(SMALL, model=replace(SMALL.model, horizon=14), steps=4000, every=1000)
+
+LATENT = recipe(
+    "latent_dit",
+    "A latent DiT at the crossroads",
+    BASE,
+    SMALL,
+    wide=replace(SMALL.model, **WIDE),
+    maker=in_latents,
+    build=partial(build, BASE),
+    draw=partial(draw, BASE),
+)
+LATENT_TWICE = recipe(
+    "latent_dit_twice",
+    "A latent DiT at the crossroads where the digit may come back",
+    TWICE,
+    SMALL_TWICE,
+    wide=replace(SMALL_TWICE.model, **WIDE),
+    maker=in_latents,
     build=build_longer,
+    draw=partial(draw, TWICE),
 )
 
 RECIPES = (LATENT, LATENT_TWICE)
