@@ -32,11 +32,10 @@ from course_lib.evaluation import cost
 from course_lib.evaluation import futures as judge
 from course_lib.interfaces import VideoPredictor
 from course_lib.methods.predictor import in_blocks
-from course_lib.recipes import crossroads_diffusion, latent_dit
 from course_lib.recipes.chapter0 import PREDICTOR, ratio
-from course_lib.recipes.crossroads_diffusion import DIFFUSION_TWICE, EXAM_SEED, world
-from course_lib.recipes.latent_autoencoder import AUTOENCODER
-from course_lib.recipes.latent_dit import LATENT_TWICE
+from course_lib.recipes.crossroads_diffusion import DIFFUSION_TWICE, EXAM_SEED, in_pixels, world
+from course_lib.recipes.crossroads_latents import CROSSROADS_LATENTS
+from course_lib.recipes.latent_dit import LATENT_TWICE, in_latents
 from course_lib.recipes.svg import SVG_LP
 from course_lib.recipes.videogan_crossroads import CROSSROADS_GAN
 from course_lib.recipes.vptr_blocks import NAR
@@ -115,14 +114,14 @@ CONTESTANTS = {
         "pixel diffusion (5)",
         DIFFUSION_TWICE,
         TWICE.name,
-        made=lambda model: crossroads_diffusion.predictor(model).predict,
+        made=in_pixels,
     ),
     "latent_dit": network(
         "latent DiT (7)",
         LATENT_TWICE,
         TWICE.name,
-        made=lambda model: latent_dit.predictor(model).predict,
-        needs=(AUTOENCODER,),
+        made=in_latents,
+        needs=(CROSSROADS_LATENTS,),
     ),
 }
 
