@@ -106,6 +106,7 @@ CHECKS3 = "course_lib/checks/chapter3"
 CHECKS4 = "course_lib/checks/chapter4"
 CHECKS5 = "course_lib/checks/chapter5"
 CHECKS6 = "course_lib/checks/chapter6"
+CHECKS7 = "course_lib/checks/chapter7"
 TWO_SUMS = "_cost(real, 1).sum() + _cost(fake, 0).sum()\n\n\ndef"
 NO_GRADIENTS = "passes_gradients(_losses, large, LOGITS, ())"
 
@@ -910,6 +911,82 @@ FAULTS = {
         (f"{CHECKS6}_slerp.py", "second[::2] = 2 * first[::2]", "second[::2] = second[::2]"),
         (f"{CHECKS6}.py", "+ (1 - scale) * unconditional", "+ (2 - scale) * unconditional"),
         (f"{CHECKS6}.py", "drawn = 1.5 + 4 *", "drawn = 2.0 + 0 *"),
+    ],
+    "tests/test_chapter7_checks.py": [
+        (f"{CHECKS7}.py", "tokens[:, d] * times[d]", "tokens[:, d] * by[d]"),
+        (f"{CHECKS7}.py", "_draw_tokens(4, 4, 6), _draw", "_draw_tokens(1, 4, 6), _draw"),
+        (f"{CHECKS7}.py", "x = 2 + 5 * torch", "x = 0 + 0 * torch"),
+        (
+            f"{CHECKS7}.py",
+            "        if slope is None:\n",
+            "        if False:\n",
+        ),
+        (f"{CHECKS7}_patches.py", "x[:, c, i, j] for i, j in", "x[:, c, j, i] for i, j in"),
+        (
+            f"{CHECKS7}_patches.py",
+            "for i, j in places for c in range(channels)]",
+            "for c in range(channels) for i, j in places]",
+        ),
+        (f"{CHECKS7}_patches.py", "rows if square else columns, patch_size", "rows, patch_size"),
+        (
+            f"{CHECKS7}_patches.py",
+            "n // side * p + place // p, n % side * p + place % p",
+            "n % side * p + place // p, n // side * p + place % p",
+        ),
+        (
+            f"{CHECKS7}_patches.py",
+            "[_draw_tokens(1, 2, 1, 1, 2), _draw_tokens(*sizes)]",
+            "[_draw_tokens(1, 1, 2, 2, 2)]",
+        ),
+        (f"{CHECKS7}_scale.py", "1 + mean + 2 * spread * noise", "1 + mean + 2 * noise"),
+        (f"{CHECKS7}_scale.py", "(72, 4, 10, 12)", "(72, 4, 1, 2)"),
+        (f"{CHECKS7}_scale.py", "if single and math", "if math"),
+        (f"{CHECKS7}_scale.py", "return math.sqrt(math.fsum(", "return (math.fsum("),
+        (f"{CHECKS7}_macs.py", "*[(1, dim, dim)] * 6,", "*[(1, dim, dim)] * 5,"),
+        (f"{CHECKS7}_macs.py", "        (num_tokens, num_tokens, dim),  # weights by values\n", ""),
+        (
+            f"{CHECKS7}_macs.py",
+            "return lambda n, d, r: 2 * count(n, d, 1) - count(n, d, 2)",
+            "return count",
+        ),
+        (f"{CHECKS7}_macs.py", "if isinstance(result, int) and not", "if not"),
+        (f"{CHECKS7}_identity.py", "    if close(result, x):\n", "    if True:\n"),
+        (
+            f"{CHECKS7}_identity.py",
+            "        if not any(g.any() for g in own):\n",
+            "        if False:\n",
+        ),
+        (f"{CHECKS7}_identity.py", "    if not others:\n", "    if True:\n"),
+        (f"{CHECKS7}_identity.py", "    if replaced:\n", "    if False:\n"),
+        (f"{CHECKS7}_identity.py", "    if frozen:\n", "    if False:\n"),
+        (
+            f"{CHECKS7}_identity.py",
+            "nn.init.normal_(weight, std=0.4, generator=generator)",
+            "nn.init.zeros_(weight)",
+        ),
+        (
+            f"{CHECKS7}_identity.py",
+            "    with torch.random.fork_rng(devices=[]):\n",
+            "    if True:\n",
+        ),
+        (
+            f"{CHECKS7}_guided.py",
+            "scale * given[c] + (1 - scale) * free[c]",
+            "scale * given[c] + (2 - scale) * free[c]",
+        ),
+        (f"{CHECKS7}_guided.py", "*given[channels:]]", "*free[channels:]]"),
+        (f"{CHECKS7}_guided.py", "CHANNELS = 4  #", "CHANNELS = 3  #"),
+        (
+            f"{CHECKS7}_guided.py",
+            "torch.randint(1, int(no_class), (batch,)",
+            "torch.randint(0, 1, (batch,)",
+        ),
+        (f"{CHECKS7}_guided.py", "if not len(x) == len(t) == len(label):", "if False:"),
+        (
+            f"{CHECKS7}_guided.py",
+            "        if not torch.equal(now, before):\n",
+            "        if False:\n",
+        ),
     ],
     "tests/test_trails.py": [
         ("course_lib/widgets/trails.py", "walk[-1], marker", "walk[0], marker"),

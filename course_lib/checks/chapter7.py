@@ -17,13 +17,13 @@ from course_lib.checks.chapter7_scale import scale_factor
 from course_lib.checks.properties import (
     Draw,
     agrees,
+    describe,
     explained,
     fresh_generator,
-    passes_gradients,
     returns,
     spares_its_arguments,
 )
-from course_lib.checks.report import Verdict, examine
+from course_lib.checks.report import Fault, Verdict, examine
 from course_lib.models import dit
 
 __all__ = [
@@ -45,7 +45,7 @@ AXIS = (
 
 def modulate(function) -> Verdict:
     """Check `function(x, shift, scale)`: x (B, N, D) is normalised; shift and scale are (B, D)."""
-    alike, unlike = _draw_tokens(4, 4, 3), _draw_tokens(2, 5, 3)
+    alike, unlike = _draw_tokens(4, 4, 6), _draw_tokens(2, 5, 6)
     formula = "x * (1 + scale) + shift, one shift and one scale for all tokens of an example."
     return examine(
         "modulate",
@@ -53,11 +53,11 @@ def modulate(function) -> Verdict:
         dit.modulate,
         {
             "returns tokens like x": explained(
-                returns(alike, (4, 4, 3), MODULATED, "(B, N, D), as x."), AXIS, RuntimeError
+                returns(alike, (4, 4, 6), MODULATED, "(B, N, D), as x."), AXIS, RuntimeError
             ),
             "is x (1 + scale) + shift, example by example": agrees(
                 _modulated,
-                [_draw_tokens(1, 1, 1), _draw_tokens(2, 2, 3), alike],
+                [_draw_tokens(1, 1, 2), _draw_tokens(2, 2, 3), alike],
                 MODULATED,
                 MISTAKES
                 | {AXIS + " With as many examples as tokens no error tells you.": _no_axis},
@@ -74,20 +74,18 @@ def modulate(function) -> Verdict:
                 AXIS,
                 RuntimeError,
             ),
-            "passes gradients to all three": passes_gradients(
-                _modulated, alike, MODULATED, MODULATED
-            ),
+            "passes gradients to all three": _passes_gradients,
             "leaves its arguments unchanged": spares_its_arguments(alike, MODULATED),
         },
     )
 
 
 def _draw_tokens(batch: int, number: int, dim: int) -> Draw:
-    """Tokens whose mean is not 0 and whose spread is not 1: normalising again would show."""
+    """Tokens of any mean and a wide spread: normalising them shows, the eps in it does not."""
 
     def draw() -> tuple[Tensor, ...]:
         generator = fresh_generator()
-        x = 0.7 + 1.6 * torch.randn(batch, number, dim, generator=generator)
+        x = 2 + 5 * torch.randn(batch, number, dim, generator=generator)
         return x, *torch.randn(2, batch, dim, generator=generator).unbind()
 
     return draw
@@ -99,6 +97,25 @@ def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     for tokens, by, times in zip(x, shift, scale, strict=True):
         rows.append(torch.stack([tokens[:, d] * times[d] for d in range(len(by))], 1) + tokens + by)
     return torch.stack(rows)
+
+
+def _passes_gradients(candidate: Callable) -> Fault | None:
+    """Whether they arrive, not whether they are right: the values of the result say that."""
+    leaves = [value.requires_grad_() for value in _draw_tokens(2, 2, 3)()]
+    result = candidate(*leaves)
+    reached = [None] * 3
+    if result.requires_grad:
+        reached = torch.autograd.grad(result.square().sum(), leaves, allow_unused=True)
+    for name, slope in zip(MODULATED, reached, strict=True):
+        if slope is None:
+            return Fault(
+                describe(tuple(leaves), MODULATED),
+                f"a gradient of `{name}`",
+                "none",
+                f"Your result does not depend on `{name}`, or its gradient is cut: `detach`, "
+                "`no_grad`, `.data` and `torch.tensor(...)` cut it.",
+            )
+    return None
 
 
 def _no_axis(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -115,6 +132,11 @@ MISTAKES: dict[str, Callable[..., Tensor]] = {
     ),
     "You normalised again: x comes normalised.": (
         lambda x, shift, scale: _modulated(F.layer_norm(x, x.shape[-1:]), shift, scale)
+    ),
+    "You normalised again, with mean and deviation: x comes normalised.": (
+        lambda x, shift, scale: _modulated(
+            (x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True), shift, scale
+        )
     ),
     "You shifted before you scaled: the shift is added last, and is not multiplied.": (
         lambda x, shift, scale: _modulated(x, shift * (1 + scale), scale)

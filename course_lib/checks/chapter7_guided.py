@@ -249,7 +249,7 @@ MISTAKES: dict[str, Callable[..., Tensor]] = {
     ),
     "The starting point is missing: add the scaled difference to the noise without the class.": (
         _mixed(
-            lambda given, free, s: _joined(s * (given - free), s * (given - free), 1, rest=given)
+            lambda given, free, s: _joined(s * (given - free), s * (given - free), 1.0, rest=given)
         )
     ),
     "There is no guidance in it: that is the answer with the class.": (
