@@ -11,6 +11,7 @@ predictor's:
                       run for all
 
     floor_*           what a perfect sampler is expected to score, for it draws only so many
+    draw_*, train_*   what clips and trainings cost in pixels and in latents: see canvases.py
 
 Who was trained where the digit never comes back has never seen frames as late as those that are
 asked for: `notes` in the results says so, and how such a predictor goes on.
@@ -32,6 +33,7 @@ from course_lib.evaluation import cost
 from course_lib.evaluation import futures as judge
 from course_lib.interfaces import VideoPredictor
 from course_lib.methods.predictor import in_blocks
+from course_lib.recipes import canvases
 from course_lib.recipes.chapter0 import PREDICTOR, ratio
 from course_lib.recipes.crossroads_diffusion import DIFFUSION_TWICE, EXAM_SEED, in_pixels, world
 from course_lib.recipes.crossroads_latents import CROSSROADS_LATENTS
@@ -214,8 +216,12 @@ SCOREBOARD = Measurement(
         "contexts": 5 * PROTOCOL.contexts_per_cue,
         "num_samples": PROTOCOL.num_samples,
     },
-    parts={**{name: partial(part, name) for name in CONTESTANTS}, "costs": costs},
-    asks={name: contestant.networks for name, contestant in CONTESTANTS.items()},
+    parts={
+        "canvases": canvases.counted,
+        **{name: partial(part, name) for name in CONTESTANTS},
+        "costs": costs,
+    },
+    asks={"canvases": (), **{name: each.networks for name, each in CONTESTANTS.items()}},
     notes={
         key: {name: getattr(contestant, key) for name, contestant in CONTESTANTS.items()}
         for key in ("title", "trained_on", "how")
