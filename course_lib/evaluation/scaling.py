@@ -17,6 +17,19 @@ Row = Sequence[int | float] | np.ndarray  # a number for each point
 
 
 @dataclass(frozen=True)
+class Network:
+    """A trained network as a point: what it costs, and what it reached."""
+
+    name: str
+    size: str  # what its networks of other patch sizes share: "XL", "128 wide"
+    patch: str  # what its networks of other sizes share: "/2"; of a U-Net neither is shared
+    mega_parameters: float  # millions
+    mega_macs: float  # millions of multiply-accumulates of one picture and step
+    score: float  # lower is better
+    num_tokens: int | None = None  # None: it has no tokens
+
+
+@dataclass(frozen=True)
 class Correlation:
     """Pearson's correlation with its 95 % interval."""
 
@@ -32,6 +45,20 @@ class Regression:
     slopes: tuple[float, ...]
     constant: float
     r_squared: float  # the share of y's variance that the fit explains
+
+
+def noise_floor(dim: int, patch_numbers: int) -> float:
+    """The least mean square error of noise guessed patch by patch by a linear layer `dim` wide.
+
+    White noise fills all directions of a patch alike; what the layer writes lies in `dim` of them,
+    and the others are missed, however long the network is trained.
+
+    Raises:
+        ValueError: a number below 1.
+    """
+    if min(dim, patch_numbers) < 1:
+        raise ValueError(f"dim is {dim}, patch_numbers {patch_numbers}; permitted: 1 and more")
+    return max(0.0, 1 - dim / patch_numbers)
 
 
 def pearson(x: Row, y: Row) -> Correlation:
