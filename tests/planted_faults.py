@@ -929,12 +929,12 @@ FAULTS = {
         ),
         (f"{CHECKS7}_patches.py", "rows if square else columns, patch_size", "rows, patch_size"),
         (
-            f"{CHECKS7}_patches.py",
+            f"{CHECKS7}_unpatchify.py",
             "n // side * p + place // p, n % side * p + place % p",
             "n % side * p + place // p, n // side * p + place % p",
         ),
         (
-            f"{CHECKS7}_patches.py",
+            f"{CHECKS7}_unpatchify.py",
             "[_draw_tokens(1, 2, 1, 1, 2), _draw_tokens(*sizes)]",
             "[_draw_tokens(1, 1, 2, 2, 2)]",
         ),
@@ -977,11 +977,11 @@ FAULTS = {
         (f"{CHECKS7}_guided.py", "*given[channels:]]", "*free[channels:]]"),
         (f"{CHECKS7}_guided.py", "CHANNELS = 4  #", "CHANNELS = 3  #"),
         (
-            f"{CHECKS7}_guided.py",
+            f"{CHECKS7}_guesser.py",
             "torch.randint(1, int(no_class), (batch,)",
             "torch.randint(0, 1, (batch,)",
         ),
-        (f"{CHECKS7}_guided.py", "if not len(x) == len(t) == len(label):", "if False:"),
+        (f"{CHECKS7}_guesser.py", "if not len(x) == len(t) == len(label):", "if False:"),
         (
             f"{CHECKS7}_guided.py",
             "        if not torch.equal(now, before):\n",

@@ -12,8 +12,9 @@ from torch import Tensor
 from course_lib.checks.chapter7_guided import guided
 from course_lib.checks.chapter7_identity import start_as_identity
 from course_lib.checks.chapter7_macs import block_macs
-from course_lib.checks.chapter7_patches import patchify, unpatchify
+from course_lib.checks.chapter7_patches import patchify
 from course_lib.checks.chapter7_scale import scale_factor
+from course_lib.checks.chapter7_unpatchify import unpatchify
 from course_lib.checks.properties import (
     Draw,
     agrees,

@@ -6,36 +6,12 @@ import torch
 from torch import Tensor
 
 from course_lib.checks.chapter4_models import returns_shape
-from course_lib.checks.properties import Draw, agrees, explained, fresh_generator
+from course_lib.checks.chapter7_guesser import Guesser, draw_question, with_guesser
+from course_lib.checks.properties import agrees, explained
 from course_lib.checks.report import Fault, Property, Verdict, examine
 
 ASKED = ("network.weights", "x_t", "t", "label", "no_class", "guidance_scale")
 CHANNELS = 4  # as the latents of the paper
-
-
-class Guesser:
-    """As a DiT with classes: (B, C, H, W) to (B, 2C, H, W), noise first, example by example."""
-
-    def __init__(self, weights: Tensor, no_class: int) -> None:
-        self.weights = weights  # (2C, 4)
-        self.no_class = no_class
-
-    def __call__(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
-        """Every channel of the answer depends on the picture, on t and on the label."""
-        if not len(x) == len(t) == len(label):
-            raise ValueError(
-                f"the network got {len(x)} pictures, {len(t)} times and {len(label)} labels"
-            )
-        if label.dtype != torch.int64 or label.min() < 0 or label.max() > self.no_class:
-            raise ValueError(
-                f"the network got labels {label.tolist()} of {label.dtype}; permitted: whole "
-                f"numbers from 0 to {self.no_class}"
-            )
-        turn, of_time, of_label, shift = self.weights.T[:, None, :, None, None]  # (1, 2C, 1, 1)
-        time, kind = (v[:, None, None, None] for v in (t / 500, label.sqrt()))
-        return (turn * torch.cat([x, x.flip(1)], 1) + of_time * time + shift).sin() + (
-            of_label * kind + turn * x.mean(1, keepdim=True)
-        ).cos()
 
 
 def guided(function) -> Verdict:
@@ -45,7 +21,7 @@ def guided(function) -> Verdict:
     guided, 1 is no guidance; the rest is the answer's with the class. One call for a doubled batch
     or two are both right.
     """
-    large = _draw(3, CHANNELS)
+    large = draw_question(3, CHANNELS)
     return examine(
         "guided",
         function,
@@ -59,8 +35,8 @@ def guided(function) -> Verdict:
             ),
             "guides the noise of all four channels, and nothing else": _with_network(
                 agrees(
-                    _with_guesser(_one_by_one),
-                    [_draw(1, CHANNELS), large],
+                    with_guesser(_one_by_one),
+                    [draw_question(1, CHANNELS), large],
                     ASKED,
                     MISTAKES,
                     "Noise: without class + guidance_scale * (with class - without). The other "
@@ -69,8 +45,8 @@ def guided(function) -> Verdict:
             ),
             "serves any number of channels": _with_network(
                 agrees(
-                    _with_guesser(_one_by_one),
-                    [_draw(1, 1), _draw(2, 2), _draw(3, 5)],
+                    with_guesser(_one_by_one),
+                    [draw_question(1, 1), draw_question(2, 2), draw_question(3, 5)],
                     ASKED,
                     MISTAKES,
                     "The number of channels is that of x_t, and half of the answer's: "
@@ -79,8 +55,8 @@ def guided(function) -> Verdict:
             ),
             "is the answer with the class at 1, and has the noise without it at 0": _with_network(
                 agrees(
-                    _with_guesser(_ends),
-                    [_draw(2, CHANNELS, scale=1.0), _draw(2, CHANNELS, scale=0.0)],
+                    with_guesser(_ends),
+                    [draw_question(2, CHANNELS, scale=1.0), draw_question(2, CHANNELS, scale=0.0)],
                     ASKED,
                     {},
                     "A guidance_scale of 1 is no guidance, the answer with the class as it is. At "
@@ -92,33 +68,9 @@ def guided(function) -> Verdict:
     )
 
 
-def _draw(batch: int, channels: int, *, scale: float | None = None) -> Draw:
-    def draw() -> tuple[Tensor, ...]:
-        generator = fresh_generator()
-        no_class = torch.randint(6, 12, (), generator=generator)
-        drawn = 2 + 3 * torch.rand((), generator=generator, dtype=torch.float64)
-        return (
-            0.5 + torch.rand(2 * channels, 4, generator=generator),
-            torch.randn(batch, channels, 2, 3, generator=generator),
-            torch.randint(0, 1000, (batch,), generator=generator),
-            torch.randint(1, int(no_class), (batch,), generator=generator),
-            no_class,
-            drawn if scale is None else torch.full_like(drawn, scale),
-        )
-
-    return draw
-
-
-def _with_guesser(function: Callable) -> Callable:
-    """A function of a network, tensors and numbers as one of weights and tensors alone."""
-    return lambda weights, x_t, t, label, no_class, scale: function(
-        Guesser(weights, int(no_class)), x_t, t, label, int(no_class), float(scale)
-    )
-
-
 def _with_network(check: Property) -> Property:
     """The same property of a function that is given a network."""
-    return lambda function: check(_with_guesser(function))
+    return lambda function: check(with_guesser(function))
 
 
 def _library(
@@ -154,7 +106,7 @@ def _ends(network: Guesser, x_t: Tensor, t: Tensor, label: Tensor, no_class: int
 
 
 def _spares(candidate: Callable) -> Fault | None:
-    weights, x_t, t, label, no_class, scale = _draw(2, CHANNELS)()
+    weights, x_t, t, label, no_class, scale = draw_question(2, CHANNELS)()
     kept = [value.clone() for value in (x_t, t, label)]
     candidate(Guesser(weights, int(no_class)), x_t, t, label, int(no_class), float(scale))
     for name, now, before in zip(("x_t", "t", "label"), (x_t, t, label), kept, strict=True):
@@ -182,7 +134,7 @@ def _mixed(
         other = relabel(label, no_class)
         return mix(network(x_t, t, label).double(), network(x_t, t, other).double(), scale)
 
-    return _with_guesser(wrong)
+    return with_guesser(wrong)
 
 
 def _joined(

@@ -1,4 +1,4 @@
-"""Chapter 7: the checkers of cutting pictures into patches and of putting them together again."""
+"""Chapter 7: the checker of cutting pictures into patches."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,7 +19,7 @@ from course_lib.checks.properties import (
 from course_lib.checks.report import Property, Verdict, examine
 from course_lib.models import dit
 
-PICTURES, TOKENS = ("x", "patch_size"), ("tokens", "patch_size")
+PICTURES = ("x", "patch_size")
 
 
 def patchify(function) -> Verdict:
@@ -27,7 +27,7 @@ def patchify(function) -> Verdict:
 
     Patches are numbered row by row; a patch's numbers are rows, columns, channels.
     """
-    square, oblong = _draw_sizes(square=True), _draw_sizes(square=False)
+    square, oblong = draw_sizes(square=True), draw_sizes(square=False)
     return examine(
         "patchify",
         function,
@@ -35,13 +35,13 @@ def patchify(function) -> Verdict:
         {
             "returns a token of p * p * C numbers for each patch": given_plain_numbers(
                 returns_shape(
-                    _draw_pictures(2, 3, 2, 2, 3), (2, 4, 27), PICTURES, CUT_SHAPES, CUT_SHAPE
+                    draw_pictures(2, 3, 2, 2, 3), (2, 4, 27), PICTURES, CUT_SHAPES, CUT_SHAPE
                 )
             ),
             "cuts squares, row by row": given_plain_numbers(
                 agrees(
-                    _cut,
-                    [_draw_pictures(1, 1, 2, 2, 2), _draw_pictures(*square)],
+                    cut,
+                    [draw_pictures(1, 1, 2, 2, 2), draw_pictures(*square)],
                     PICTURES,
                     CUTS,
                     "A patch is a square of the picture. Split both edges, (h p) and (w q), then "
@@ -49,60 +49,10 @@ def patchify(function) -> Verdict:
                 )
             ),
             "cuts pictures that are not square": _not_square(
-                [_draw_pictures(1, 1, 1, 2, 2), _draw_pictures(*oblong)]
+                [draw_pictures(1, 1, 1, 2, 2), draw_pictures(*oblong)]
             ),
             "leaves its arguments unchanged": given_plain_numbers(
-                spares_its_arguments(_draw_pictures(*oblong), PICTURES)
-            ),
-        },
-    )
-
-
-def unpatchify(function) -> Verdict:
-    """Check `function(tokens, patch_size)`: tokens (B, N, p * p * C) to pictures (B, C, S, S).
-
-    The patches are `patchify`'s, of square pictures.
-    """
-    batch, _, side, _, patch_size = sizes = _draw_sizes(square=True)
-    return examine(
-        "unpatchify",
-        function,
-        dit.unpatchify,
-        {
-            "returns square pictures": given_plain_numbers(
-                returns_shape(
-                    _draw_tokens(2, 1, 2, 2, 3), (2, 1, 6, 6), TOKENS, PASTE_SHAPES, PASTE_SHAPE
-                )
-            ),
-            "puts every pixel back where it was": given_plain_numbers(
-                agrees(
-                    _pasted,
-                    [
-                        _draw_tokens(1, 1, 2, 2, 2),
-                        _draw_tokens(batch, 1, side, side, patch_size),
-                    ],
-                    TOKENS,
-                    PASTES,
-                    "Split the tokens into rows and columns of the grid, (h w), and their numbers "
-                    "into (p q C); then bring the axes into the order B, C, h, p, w, q.",
-                )
-            ),
-            "serves pictures of several channels": explained(
-                given_plain_numbers(
-                    agrees(
-                        _pasted,
-                        [_draw_tokens(1, 2, 1, 1, 2), _draw_tokens(*sizes)],
-                        TOKENS,
-                        PASTES | CHANNEL_PASTES,
-                        MANY_CHANNELS,
-                    )
-                ),
-                MANY_CHANNELS,
-                RuntimeError,
-                ValueError,
-            ),
-            "leaves its arguments unchanged": given_plain_numbers(
-                spares_its_arguments(_draw_tokens(2, 1, 2, 2, 3), TOKENS)
+                spares_its_arguments(draw_pictures(*oblong), PICTURES)
             ),
         },
     )
@@ -113,11 +63,11 @@ def _not_square(draws: list[Draw]) -> Property:
         "It works for square pictures alone: there are H / p rows of patches and W / p columns, "
         "each from its own axis of x."
     )
-    agree = agrees(_cut, draws, PICTURES, CUTS | OBLONG_CUTS, hint)
+    agree = agrees(cut, draws, PICTURES, CUTS | OBLONG_CUTS, hint)
     return explained(given_plain_numbers(agree), hint, RuntimeError, ValueError, IndexError)
 
 
-def _draw_sizes(*, square: bool) -> tuple[int, int, int, int, int]:
+def draw_sizes(*, square: bool) -> tuple[int, int, int, int, int]:
     """Examples, channels, rows and columns of patches, patch size; no two orders look alike."""
     generator = fresh_generator()
     batch, channels, few, more, patch_size = (
@@ -127,7 +77,9 @@ def _draw_sizes(*, square: bool) -> tuple[int, int, int, int, int]:
     return batch, channels, rows, rows if square else columns, patch_size
 
 
-def _draw_pictures(batch: int, channels: int, rows: int, columns: int, patch_size: int) -> Draw:
+def draw_pictures(batch: int, channels: int, rows: int, columns: int, patch_size: int) -> Draw:
+    """Pictures of so many rows and columns of patches, and the patch size."""
+
     def draw() -> tuple[Tensor, ...]:
         shape = (batch, channels, rows * patch_size, columns * patch_size)
         return torch.randn(shape, generator=fresh_generator()), torch.tensor(patch_size)
@@ -135,15 +87,7 @@ def _draw_pictures(batch: int, channels: int, rows: int, columns: int, patch_siz
     return draw
 
 
-def _draw_tokens(*sizes: int) -> Draw:
-    def draw() -> tuple[Tensor, ...]:
-        x, patch_size = _draw_pictures(*sizes)()
-        return _cut(x, patch_size), patch_size
-
-    return draw
-
-
-def _cut(x: Tensor, patch_size: Tensor) -> Tensor:
+def cut(x: Tensor, patch_size: Tensor) -> Tensor:
     """Number by number."""
     p, (channels, height, width) = int(patch_size), x.shape[1:]
     tokens = []
@@ -155,24 +99,8 @@ def _cut(x: Tensor, patch_size: Tensor) -> Tensor:
     return torch.stack(tokens, 1)
 
 
-def _pasted(tokens: Tensor, patch_size: Tensor) -> Tensor:
-    """Patch by patch, pixel by pixel."""
-    p, (batch, number, length) = int(patch_size), tokens.shape
-    side = round(number**0.5)
-    x = torch.empty(batch, length // p**2, side * p, side * p)
-    for n in range(number):
-        for place, pixel in enumerate(tokens[:, n].split(length // p**2, dim=1)):
-            x[:, :, n // side * p + place // p, n % side * p + place % p] = pixel
-    return x
-
-
 def _cut_as(pattern: str, x: Tensor, patch_size: Tensor) -> Tensor:
     return rearrange(x, pattern, p=int(patch_size), q=int(patch_size))
-
-
-def _pasted_as(pattern: str, tokens: Tensor, patch_size: Tensor) -> Tensor:
-    side, p = round(tokens.shape[1] ** 0.5), int(patch_size)
-    return rearrange(tokens, pattern, h=side, w=side, p=p, q=p)
 
 
 def _edges_swapped(x: Tensor, patch_size: Tensor) -> Tensor:
@@ -188,16 +116,6 @@ def _reshaped(order: str) -> Callable[..., Tensor]:
     def reshape(x: Tensor, patch_size: Tensor) -> Tensor:
         number = x[0, 0].numel() // int(patch_size) ** 2
         return rearrange(x, f"b c i j -> b ({order})").unflatten(1, (number, -1))
-
-    return reshape
-
-
-def _reshaped_back(order: str) -> Callable[..., Tensor]:
-    def reshape(tokens: Tensor, patch_size: Tensor) -> Tensor:
-        p = int(patch_size)
-        size = round(tokens.shape[1] ** 0.5) * p
-        channels = tokens.shape[2] // p**2
-        return rearrange(tokens.flatten(1), f"b ({order}) -> b c i j", i=size, j=size, c=channels)
 
     return reshape
 
@@ -241,38 +159,3 @@ OBLONG_CUTS: dict[str, Callable[..., Tensor]] = {
     "Height and width are mixed up: the rows of patches come from the height, H / p, the columns "
     "from the width, W / p.": _edges_swapped,
 }
-PASTE_SHAPE = "(B, C, S, S): S is p times the root of the number of tokens."
-PASTE_SHAPES: Mapping[str, tuple[int, ...]] = {
-    "The channels come last: bring them to dim 1.": (2, 6, 6, 1),
-    "The axis of the channels is missing: there may be one channel, it has an axis.": (2, 6, 6),
-    "Rows of the grid and rows of a patch have an axis each: join them, and so the columns.": (
-        (2, 1, 2, 3, 2, 3)
-    ),
-}
-PASTES: dict[str, Callable[..., Tensor]] = {
-    "Rows and columns of the grid are swapped: the second token is the patch to the right of the "
-    "first.": partial(_pasted_as, "b (w h) (p q c) -> b c (h p) (w q)"),
-    "Rows and columns inside a patch are swapped: its second pixel is to the right of the first.": (
-        partial(_pasted_as, "b (h w) (q p c) -> b c (h p) (w q)")
-    ),
-    "Rows and columns are swapped, in the grid and inside a patch: your picture is transposed.": (
-        partial(_pasted_as, "b (w h) (q p c) -> b c (h p) (w q)")
-    ),
-    "You reshaped without another order of the axes: each token lies along a stripe of the "
-    "picture, not in a square.": _reshaped_back("c i j"),
-    "You scattered each patch over the picture: the pixels of a patch are neighbours, rows are "
-    "(h p) and columns (w q), with the pixels last.": (
-        partial(_pasted_as, "b (h w) (p q c) -> b c (p h) (q w)")
-    ),
-}
-CHANNEL_PASTES: dict[str, Callable[..., Tensor]] = {
-    "You read a patch's numbers channels first: they are rows, columns, channels.": (
-        partial(_pasted_as, "b (h w) (c p q) -> b c (h p) (w q)")
-    ),
-    "You reshaped without another order of the axes: that the channels come last in memory does "
-    "not help, each token still lies along a stripe.": _reshaped_back("i j c"),
-}
-MANY_CHANNELS = (
-    "It works for one channel alone: the number of channels is that of a token's numbers over "
-    "p * p, and a pixel's channels stand together."
-)
