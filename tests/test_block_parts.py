@@ -29,8 +29,8 @@ def test_parts_of_a_real_block_are_those_of_its_layers(sizes):
     assert parts["MLP"] == multiply_accumulates(lambda: block.mlp(x))
     assert parts["modulation"] == sum(w.numel() for w in block.modulation.parameters()) - 6 * dim
     whole = multiply_accumulates(lambda: block.attention(x))
-    assert parts["attention, its layers"] + parts["attention, its products"] == whole
-    assert parts["attention, its products"] == 2 * num_tokens**2 * dim
+    assert parts["projections"] + parts["products"] == whole
+    assert parts["products"] == 2 * num_tokens**2 * dim
     assert sum(parts.values()) == counted(*sizes)
 
 

@@ -9,7 +9,8 @@ def block_parts(count: Count, num_tokens: int, dim: int, mlp_ratio: int) -> dict
     """A block's multiply-accumulates in four parts, which add up to the count.
 
     The products of attention are what grows with the square of the tokens, the modulation what no
-    token adds to, the MLP what grows with its ratio; attention's layers are the rest.
+    token adds to, the MLP what grows with its ratio; the projections, attention's linear layers,
+    are the rest.
 
     Raises:
         ValueError: a number below 1.
@@ -23,7 +24,7 @@ def block_parts(count: Count, num_tokens: int, dim: int, mlp_ratio: int) -> dict
     mlp = mlp_ratio * (count(num_tokens, dim, mlp_ratio + 1) - total)
     return {
         "MLP": mlp,
-        "attention, its layers": total - mlp - products - of_none,
-        "attention, its products": products,
+        "projections": total - mlp - products - of_none,
+        "products": products,
         "modulation": of_none,
     }
