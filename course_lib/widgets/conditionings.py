@@ -60,15 +60,13 @@ def compared(
     colors = dict(zip(names, COLORS.values(), strict=False))
     with mpl.rc_context(STYLE):
         picture = Picture(WIDTH, 3.3, alt)
-        over, end, paper = picture.subplots(1, 3, width_ratios=(1.45, 1, 0.75))
+        over, end, paper = picture.subplots(1, 3, width_ratios=(1.3, 1, 0.75))
         for name, lines in curves.items():
             for line in lines:
                 over.plot(steps, line, color=colors[name], linewidth=1.1)
-            over.plot([], [], color=colors[name], label=name)
         over.set(xlabel="updates", ylabel="held-out loss", yscale="log")
         over.yaxis.set_major_formatter("{x:.2f}")
         over.yaxis.set_minor_formatter("{x:.2f}")
-        over.legend(loc="upper right", fontsize=9)
         over.set_title("ours, on the way", fontsize=10)
         for row, name in enumerate(reversed(names)):
             _dots(end, row, finals[name], colors[name])
@@ -76,7 +74,9 @@ def compared(
             paper.annotate(f"{published[name]:g}", (published[name], row), ha="right", va="center")
             paper.texts[-1].set(color="white", fontsize=9, position=(-4, 0))
             paper.texts[-1].set_anncoords("offset points")
-        end.set(xlabel="held-out loss", yticks=[], ylim=(-0.6, len(names) - 0.4))
+        end.set(xlabel="held-out loss", yticks=range(len(names)), ylim=(-0.6, len(names) - 0.4))
+        for tick, name in zip(end.set_yticklabels(names[::-1]), reversed(names), strict=True):
+            tick.set(color=colors[name], fontweight="bold", fontsize=9)
         end.set_title("ours, at the end", fontsize=10)
         paper.set(xlabel="FID", yticks=[], ylim=(-0.6, len(names) - 0.4))
         paper.set_title("the paper", fontsize=10)
