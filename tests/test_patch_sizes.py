@@ -82,7 +82,7 @@ def test_it_begins_at_the_largest_network_and_says_its_numbers(player):
     said = player.captions["texts"][player.captions["index"][-1]]
     assert said == (
         "DiT-XL/2: 256 tokens, each for 16 x 16 pixels; 118.62 G multiply-accumulates, "
-        "675.1 M parameters"
+        "675.1 M parameters\npatchify: yours"
     )
     assert player.num_bytes < 700_000  # noise, which nothing compresses
     assert len(player.contact_sheet()) < 400_000

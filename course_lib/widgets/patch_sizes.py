@@ -49,13 +49,14 @@ class PatchSizes(Player):
         shape = (len(SIZES), len(PATCH_SIZES), 1)
         bars = np.stack([draw_bars(cost, first) for cost in costs.values()])
         says = [_say(*key, cost) for key, cost in costs.items()]
+        drawn_by = f"\npatchify: {whose}" if whose else ""
         super().__init__(
             {CUT: cut[None, :, None], COST: bars.reshape(*shape, EDGE, EDGE, 3)},
             {NETWORK: list(SIZES), PATCH: [str(p) for p in PATCH_SIZES]},
-            captions=np.array(says).reshape(shape),
+            captions=np.array([f"{said}{drawn_by}" for said in says]).reshape(shape),
             start={NETWORK: len(SIZES) - 1},
             width=EDGE,
-            title=f"Patches and their price{f' (patchify: {whose})' if whose else ''}",
+            title="Patches and their price",
             alt="A photograph cut into patches that cover 64, 32 or 16 pixels, and three bars: "
             "tokens, multiply-accumulates and parameters of DiT-S, B, L and XL.",
         )
@@ -64,11 +65,13 @@ class PatchSizes(Player):
         """A PNG: the patch sizes side by side, at the network that is set."""
         network = self.value[NETWORK]
         rows = [
-            Row(CUT, "", list(self._frames[CUT][0, :, 0])),
+            # Half as sharp: photographs make heavy pages.
+            Row(CUT, "", [frame[::2, ::2] for frame in self._frames[CUT][0, :, 0]]),
             Row(COST, f"network: {list(SIZES)[network]}", list(self._frames[COST][network, :, 0])),
         ]
         headings = [f"p = {p}" for p in PATCH_SIZES]
-        text = "\n".join(str(said) for said in self._texts[network, :, 0])
+        said = [str(text).splitlines() for text in self._texts[network, :, 0]]
+        text = "\n".join([*(lines[0] for lines in said), *said[0][1:]])  # whose function, once
         return contact_sheet(rows, headings, title=self.title, caption=text)
 
 
