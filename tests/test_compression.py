@@ -37,16 +37,21 @@ def network():
     return made.eval()
 
 
+@pytest.fixture(scope="module")
+def drawn():
+    """The sheets of networks of no training."""
+    return {
+        recipe.name: autoencoders.sheet(recipe._build(recipe.small), recipe.small)
+        for recipe in compression.members().values()
+    }
+
+
 @pytest.fixture
-def sheets(tmp_path, monkeypatch):
-    """Every member has a sheet: photographs and frames rebuilt by a network of no training."""
+def sheets(drawn, tmp_path, monkeypatch):
+    """Every member has its sheet."""
     monkeypatch.setattr(paths, "SHEETS", tmp_path)
-    written = {}
-    for size, recipe in compression.members().items():
-        image = autoencoders.sheet(recipe._build(recipe.small), recipe.small)
-        write_sheet(tmp_path / f"{recipe.name}.webp", image, {}, exact=recipe.exact_sheet)
-        written[size] = image
-    return written
+    for name, image in drawn.items():
+        write_sheet(tmp_path / f"{name}.webp", image, {}, exact=True)
 
 
 def test_mobilenet_has_the_parameters_of_the_original():
@@ -128,13 +133,13 @@ def test_a_blurred_pixel_is_the_mean_of_nine():
 
 
 def test_a_wave_that_comes_back_by_half_loses_a_quarter_of_its_power():
-    along = torch.arange(64) / 64
-    waves = {k: torch.cos(2 * torch.pi * k * along).expand(1, 1, 64, 64) for k in (5, 20)}
-    weak = 1e-3 * noise(1, 1, 64, 64)  # no band is empty
+    along = torch.arange(96) / 96
+    waves = {k: torch.cos(2 * torch.pi * k * along).expand(1, 1, 96, 96) for k in (5, 20)}
+    weak = 1e-3 * noise(1, 1, 96, 96)  # no band is empty
     wanted = waves[5] + waves[20] + weak
     found = waves[5] + 0.5 * waves[20] + weak
     frequency, lost = compression.error_by_frequency(found, wanted)
-    band = {k: int((frequency - k / 64).abs().argmin()) for k in waves}
+    band = {k: int((frequency - k / 96).abs().argmin()) for k in waves}
     assert lost[band[20]].item() == pytest.approx(0.25, abs=1e-3)
     assert lost[band[5]].item() == pytest.approx(0, abs=1e-6)
     assert (frequency[1:] > frequency[:-1]).all()
@@ -155,8 +160,10 @@ def test_the_sweep_makes_3_to_48_times_fewer_numbers():
     assert sorted(times) == times == [3, 3, 12, 48, 48]
 
 
-def test_a_sheet_gives_back_exactly_what_the_network_made(sheets):
+@pytest.mark.usefixtures("sheets")
+def test_a_sheet_gives_back_exactly_what_the_network_made():
     recipe = autoencoders.AUTOENCODER
+    assert recipe.exact_sheet
     model, read = recipe._build(recipe.small), autoencoders.read_sheet(recipe)
     originals = autoencoders.pictures()
     assert torch.equal(originals[:2], to_float(load_photos("test")))
@@ -177,7 +184,8 @@ def test_nats_are_those_of_torch():
     torch.testing.assert_close(autoencoders.nats(model, frames), each.flatten(1).sum(1))
 
 
-def test_the_widget_shows_what_the_sheets_hold(sheets):
+@pytest.mark.usefixtures("sheets")
+def test_the_widget_shows_what_the_sheets_hold():
     player = LatentSizes()
     assert player.value[LATENT] == 3  # f 8, c 4
     backs, losts, seen = (player._frames[name] for name in (BACK, LOST, SEEN))

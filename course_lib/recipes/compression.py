@@ -34,8 +34,8 @@ from course_lib.training.member import MemberMeasurement
 from course_lib.training.recipe import Metric, Recipe
 
 PICTURES = (*NAMES["test"], "frames")
-DESCENT_STEPS = 100  # to the nearest future
-BANDS = 24  # of spatial frequency
+DESCENT_STEPS = 60  # to the nearest future
+BANDS = 32  # of spatial frequency
 
 
 def short(recipe: Recipe) -> str:
