@@ -144,6 +144,26 @@ def test_costs_are_those_of_networks_and_grow_with_the_number_of_calls(monkeypat
     assert found["ms_one_once"].value > 0
 
 
+def still_first(context, horizon, *, generator=None):
+    """The first frame again and again."""
+    return context[:, :1].expand(-1, horizon, -1, -1, -1)
+
+
+def test_the_answers_are_read_as_they_were_drawn(tmp_path, monkeypatch):
+    grey = Contestant("grey", "base", load=lambda: still_first)
+    monkeypatch.setattr(module, "CONTESTANTS", {"truth": CONTESTANTS["truth"], "grey": grey})
+    monkeypatch.setattr(paths, "SHEETS", tmp_path)
+    module.answers().save(module.SCOREBOARD.sheet("answers"), lossless=True)
+    found = module.read_answers()
+    assert list(found) == ["a true future", "grey"]
+    held_out = world(TWICE, "test")
+    futures = held_out.futures(int((held_out.digits.labels == 4).nonzero()[0]), 4)
+    true = torch.cat([futures.context, futures.clips[0]])
+    torch.testing.assert_close(found["a true future"], true, atol=0.005, rtol=0)
+    first = futures.context[0].expand(TWICE.horizon, -1, -1, -1)
+    torch.testing.assert_close(found["grey"][TWICE.context :], first, atol=0.005, rtol=0)
+
+
 def test_the_results_are_read_row_by_row(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     one = {"value": 0.5, "low": 0.25, "high": 1.0}

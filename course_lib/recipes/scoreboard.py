@@ -18,114 +18,29 @@ asked for: `notes` in the results says so, and how such a predictor goes on.
 """
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache, partial
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
-from course_lib.data.crossroads import BASE, CUE_OF_DIGIT, TWICE, Crossroads
+from course_lib.data.crossroads import CUE_OF_DIGIT, TWICE, Crossroads
 from course_lib.data.futures import Futures
 from course_lib.evaluation import cost
 from course_lib.evaluation import futures as judge
-from course_lib.interfaces import VideoPredictor
-from course_lib.methods.predictor import in_blocks
 from course_lib.recipes import canvases
-from course_lib.recipes.chapter0 import PREDICTOR, ratio
-from course_lib.recipes.crossroads_diffusion import DIFFUSION_TWICE, EXAM_SEED, in_pixels, world
-from course_lib.recipes.crossroads_latents import CROSSROADS_LATENTS
-from course_lib.recipes.latent_dit import LATENT_TWICE, in_latents
-from course_lib.recipes.svg import SVG_LP
-from course_lib.recipes.videogan_crossroads import CROSSROADS_GAN
-from course_lib.recipes.vptr_blocks import NAR
-from course_lib.recipes.vptr_crossroads import FAR
+from course_lib.recipes.chapter0 import ratio
+from course_lib.recipes.contestants import CONTESTANTS, Contestant
+from course_lib.recipes.crossroads_diffusion import EXAM_SEED, world
+from course_lib.recipes.film import film, read_film
 from course_lib.training.measurement import Measurement
-from course_lib.training.recipe import Metric, Recipe
+from course_lib.training.recipe import Metric
 
 PROTOCOL = judge.Protocol(contexts_per_cue=12, num_samples=50)
+SHOWN = 4  # whose answers are drawn
 JUDGED = ("valid", "forbidden", "total_variation", "energy_score")
-
-Clips = Float[Tensor, "N H 1 S S"]
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """Who predicts; a reference knows the futures, a network sees the context alone."""
-
-    title: str
-    trained_on: str  # the preset, or "nothing"
-    how: str = "all frames at once"  # a clip comes about
-    knows: Callable[[Futures, int, torch.Generator], Clips] | None = None
-    load: Callable[[], VideoPredictor] | None = None
-    networks: tuple[Recipe, ...] = ()
-    draws: bool = True  # False: one prediction for each context
-
-    def predict(self, futures: Futures, number: int, generator: torch.Generator) -> Clips:
-        """`number` futures of one context; of one who does not draw all are the same.
-
-        Raises:
-            ValueError: It can neither know nor predict.
-        """
-        asked = number if self.draws else 1
-        if self.knows is not None:
-            clips = self.knows(futures, asked, generator)
-        elif self.load is not None:
-            context = futures.context.expand(asked, -1, -1, -1, -1)
-            clips = self.load()(context, futures.clips.shape[1], generator=generator)
-        else:
-            raise ValueError(f"{self.title} has nothing to predict with; permitted: knows or load")
-        return clips.expand(number, -1, -1, -1, -1)
-
-
-def reference(title: str, know: Callable[[Futures], Tensor]) -> Contestant:
-    """One prediction that needs no training."""
-    return Contestant(title, "nothing", knows=lambda f, _n, _g: know(f)[None], draws=False)
-
-
-def network(title: str, recipe: Recipe, trained_on: str, **more: Any) -> Contestant:
-    """The shipped network of a recipe; `made` turns it into a predictor."""
-    made = more.pop("made", lambda model: model.predict)
-    needs = more.pop("needs", ())
-    load = cache(lambda: made(recipe.load()))
-    return Contestant(title, trained_on, load=load, networks=(recipe, *needs), **more)
-
-
-CONTESTANTS = {
-    "truth": Contestant("true futures", "nothing", knows=lambda f, n, g: f.sample(n, generator=g)),
-    "mean": reference("exact mean", lambda f: f.mean()),
-    "likeliest": reference("likeliest future", lambda f: f.clips[f.probs.argmax()]),
-    "copy_last": reference("last frame, again", lambda f: f.context[-1].expand_as(f.clips[0])),
-    "empty_road": reference("empty road", lambda f: f.background.expand_as(f.clips[0])),
-    "convlstm": network(
-        "ConvLSTM (0)", PREDICTOR, BASE.name, how="frame by frame, on past the last", draws=False
-    ),
-    "svg_lp": network("SVG-LP (1)", SVG_LP, TWICE.name, how="frame by frame"),
-    "videogan": network(
-        "VideoGAN (2)",
-        CROSSROADS_GAN,
-        BASE.name,
-        how="9 frames at once, then 5 from its last 3",
-        made=lambda model: in_blocks(model.predict, BASE.horizon),
-    ),
-    "far": network("FAR (4)", FAR, BASE.name, how="frame by frame, its window slides", draws=False),
-    "nar": network("NAR (4)", NAR, TWICE.name, how="blocks of 5 from its last 5", draws=False),
-    "diffusion": network(
-        "pixel diffusion (5)",
-        DIFFUSION_TWICE,
-        TWICE.name,
-        made=in_pixels,
-    ),
-    "latent_dit": network(
-        "latent DiT (7)",
-        LATENT_TWICE,
-        TWICE.name,
-        made=in_latents,
-        needs=(CROSSROADS_LATENTS,),
-    ),
-}
 
 
 def contexts(world: Crossroads, protocol: judge.Protocol) -> Iterator[tuple[Futures, int]]:
@@ -191,6 +106,28 @@ def costs(many: int = PROTOCOL.num_samples) -> dict[str, Metric]:
     return found
 
 
+def answers() -> Image.Image:
+    """A true future of a 4, and one prediction by each network, context in front."""
+    held_out = world(TWICE, "test")
+    futures = held_out.futures(held_out.digits.labels.tolist().index(SHOWN), TWICE.arrivals[1])
+    generator = torch.Generator().manual_seed(EXAM_SEED)
+    rows = [futures.clips[0]] + [each.predict(futures, 1, generator)[0] for each in networks()]
+    return film(torch.stack([torch.cat([futures.context, row]) for row in rows]))
+
+
+def networks() -> list[Contestant]:
+    """Those that were trained."""
+    return [each for each in CONTESTANTS.values() if each.load is not None]
+
+
+def read_answers() -> dict[str, Float[Tensor, "T 1 S S"]]:
+    """The stored sheet, clip by clip."""
+    with Image.open(SCOREBOARD.sheet("answers")) as image:
+        clips = read_film(image, TWICE.num_frames)
+    titles = ["a true future", *(each.title for each in networks())]
+    return dict(zip(titles, clips, strict=True))
+
+
 def read() -> dict[str, dict[str, tuple[float, float, float]]]:
     """The results: predictor -> metric -> value and interval; the first row are the floors."""
     metrics = json.loads(SCOREBOARD.results.read_text(encoding="utf-8"))["metrics"]
@@ -221,6 +158,7 @@ SCOREBOARD = Measurement(
         **{name: partial(part, name) for name in CONTESTANTS},
         "costs": costs,
     },
+    sheets={"answers": answers},
     asks={"canvases": (), **{name: each.networks for name, each in CONTESTANTS.items()}},
     notes={
         key: {name: getattr(contestant, key) for name, contestant in CONTESTANTS.items()}
