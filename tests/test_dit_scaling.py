@@ -19,7 +19,13 @@ def made(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     for k, recipe in enumerate([*MEMBERS.values(), UNET]):
         metrics = {"loss": 0.1 + k, "mega_macs": 10.0 + k, "parameters": 1e6 * (1 + k)}
-        content = {"metrics": {n: {"value": v, "low": v, "high": v} for n, v in metrics.items()}}
+        content = {
+            "metrics": {n: {"value": v, "low": v, "high": v} for n, v in metrics.items()},
+            "history": [
+                {"step": step, "loss": loss}
+                for step, loss in ((500, 9.0), (1000, 8.0), (1500, 8.0 - k))
+            ],
+        }
         recipe.results.write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -31,6 +37,11 @@ def test_each_cell_of_the_grid_is_read_from_its_own_training(made):
     unet = dit_scaling.unet()
     assert (unet.score, unet.mega_macs, unet.mega_parameters) == pytest.approx((9.1, 19, 10))
     assert unet.num_tokens is None
+
+
+def test_the_late_fall_is_that_of_the_last_third(made):
+    falls = list(dit_scaling.late_falls().values())
+    assert falls == pytest.approx([k / 8 for k in range(9)])
 
 
 def test_networks_of_equal_work_cost_about_the_same():
@@ -68,3 +79,15 @@ def test_no_weights_put_the_loss_below_its_floor(dim, floor):
 def test_a_floor_needs_a_width():
     with pytest.raises(ValueError, match="dim is 0"):
         noise_floor(0, 16)
+
+
+def test_no_training_came_below_its_floor():
+    """Two of the nine stand on it: what their losses say is their width."""
+    near = []
+    for network in dit_scaling.ours():
+        dim, patch_size = map(int, network.name.split("/"))
+        floor = noise_floor(dim, patch_size**2)
+        assert network.score > floor
+        if floor and network.score < 1.1 * floor:
+            near.append(network.name)
+    assert near == ["64/16", "128/16"]

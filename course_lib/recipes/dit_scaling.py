@@ -73,3 +73,13 @@ def _network(
 def losses_of_seeds() -> tuple[float, ...]:
     """What one cell of the grid, 128 wide with patches of 4, reaches from each seed."""
     return tuple(measured(CONDITIONED["adaLN-Zero", seed])["loss"] for seed in range(SEEDS))
+
+
+def late_falls() -> dict[str, float]:
+    """Which share of each loss is lost in the last third of its training: what is not finished."""
+    falls = {}
+    for (dim, patch_size), recipe in MEMBERS.items():
+        history = json.loads(recipe.results.read_text(encoding="utf-8"))["history"]
+        late = [row["loss"] for row in history if 3 * row["step"] >= 2 * recipe.small.steps]
+        falls[f"{dim}/{patch_size}"] = 1 - late[-1] / late[0]
+    return falls
