@@ -16,7 +16,7 @@ NAMES = dict(zip(PICTURES, ("cat", "flower", "64 frames of the course"), strict=
 LATENT, PICTURE = "f, channels", "picture"
 SEEN, BACK, LOST = "as it is", "as it comes back", "difference"
 EDGE = 256  # pixels of each picture
-EYE = np.s_[62:126, 52:116]  # of the cat: what the contact sheet shows
+EYE = np.s_[70:118, 60:108]  # of the cat: what the contact sheet shows
 
 
 class LatentSizes(Player):
@@ -50,7 +50,7 @@ class LatentSizes(Player):
         losts = self._frames[LOST][:, 0, 0]
         nothing = np.zeros_like(losts[0])
         rows = [
-            Row("64 of 256 pixels", "", [picture[EYE] for picture in (seen, *backs)]),
+            Row("48 of 256 pixels", "", [picture[EYE] for picture in (seen, *backs)]),
             Row(LOST, "black: none", [picture[EYE] for picture in (nothing, *losts)]),
         ]
         headings = [SEEN, *(f"f {f}, c {c}" for f, c in members())]
@@ -71,6 +71,6 @@ def _say(
     side = EDGE // factor
     close = psnr(found[None, None], wanted[None, None]).item()
     return (
-        f"f {factor}, {channels} channels: {side} x {side} x {channels} numbers, "
+        f"f {factor}, c {channels}: {side} x {side} x {channels} numbers, "
         f"{fewer(factor, channels):.0f} times fewer; PSNR {close:.1f} dB"
     )
