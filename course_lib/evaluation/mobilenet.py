@@ -71,7 +71,8 @@ class MobileNetV2(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        layers, before = [convolution(3, 32, 3, stride=2)], 32
+        layers: list[nn.Module] = [convolution(3, 32, 3, stride=2)]
+        before = 32
         for expansion, after, blocks, stride in ROWS:
             for number in range(blocks):
                 layers.append(InvertedResidual(before, after, expansion, 1 if number else stride))

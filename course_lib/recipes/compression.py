@@ -135,7 +135,7 @@ def error_by_frequency(
     frequency = torch.hypot(along[:, None], along)
     band = (frequency * 2 * BANDS).long()  # up to half a cycle per pixel; beyond are corners only
     sums = [
-        torch.zeros(band.max() + 1).double().index_add(0, band.flatten(), p.flatten())
+        torch.zeros(int(band.max()) + 1).double().index_add(0, band.flatten(), p.flatten())
         for p in power
     ]
     centres = (torch.arange(BANDS) + 0.5) / (2 * BANDS)
