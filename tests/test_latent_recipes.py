@@ -1,13 +1,19 @@
 """Chapter 7's recipes: frames from a table are the world's own; what they train on and report."""
 
+import json
+
 import pytest
 import torch
 
+from course_lib import paths
 from course_lib.data.crossroads import BASE, TWICE, Crossroads
 from course_lib.data.digits import load_digits
 from course_lib.data.photos import NAMES, draw_crops, load_photos
+from course_lib.evaluation.cost import multiply_accumulates
+from course_lib.recipes import crossroads_diffusion
 from course_lib.recipes import latent_autoencoder as autoencoders
-from course_lib.recipes.latent_dit import all_frames, places
+from course_lib.recipes.crossroads_latents import CROSSROADS_LATENTS
+from course_lib.recipes.latent_dit import LATENT, all_frames, places
 
 
 def make_generator(seed=0):
@@ -78,3 +84,32 @@ def test_a_batch_holds_course_frames_and_photographs_half_and_half():
 def test_a_wrong_call_is_told_what_is_permitted(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", ["latent_dit", "latent_dit_twice"])
+def test_the_shipped_samples_are_futures_in_the_right_shares(name):
+    """The bars of the chapter; `twice` is asked the same."""
+    file = paths.RESULTS / f"{name}.json"
+    found = {k: v["value"] for k, v in json.loads(file.read_text("utf-8"))["metrics"].items()}
+    assert found["valid"] >= 0.9
+    assert found["forbidden"] <= 0.03
+    assert found["total_variation"] <= found["total_variation_floor"] + 0.05
+
+
+def test_latents_lose_little_of_a_future():
+    """A draw counts as a future below a distance of .15, and pays this on top of its own errors."""
+    file = paths.RESULTS / f"{CROSSROADS_LATENTS.name}.json"
+    assert json.loads(file.read_text("utf-8"))["metrics"]["distance"]["high"] <= 0.05
+
+
+def test_latents_and_pixels_were_given_equal_compute():
+    """Multiply-accumulates of a clip's answer, times updates, are equal to five in a hundred."""
+    spent = {}
+    shapes = {crossroads_diffusion.DIFFUSION: (1, 32, 32), LATENT: (4, 8, 8)}
+    for recipe, shape in shapes.items():
+        model = recipe.load()
+        asked = torch.zeros(1, *model.mean.shape[:1], *shape), torch.zeros(1).long()
+        each = multiply_accumulates(lambda m=model, a=asked, s=shape: m(*a, torch.zeros(1, 3, *s)))
+        spent[recipe.name] = each * recipe.small.steps * recipe.small.batch_size
+    first, second = spent.values()
+    assert first == pytest.approx(second, rel=0.05)
