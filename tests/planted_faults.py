@@ -96,6 +96,21 @@ AUTOENCODER_KL = "course_lib/models/autoencoder_kl.py"
 LATENT = "course_lib/methods/latent.py"
 LATENT_RECIPE = "course_lib/recipes/latent_dit.py"
 CONDITIONING_RECIPE = "course_lib/recipes/dit_conditioning.py"
+SCALING = "course_lib/evaluation/scaling.py"
+BLOCK_PARTS = "course_lib/evaluation/block_parts.py"
+PATCHES = "course_lib/evaluation/patches.py"
+CODEBOOK = "course_lib/methods/codebook.py"
+VIT = "course_lib/models/vit.py"
+SCOREBOARD = "course_lib/recipes/scoreboard.py"
+CONTESTANTS = "course_lib/recipes/contestants.py"
+CANVASES = "course_lib/recipes/canvases.py"
+TOY_GUIDANCE = "course_lib/recipes/toy_guidance.py"
+DIT_PAIRS = "course_lib/recipes/dit_pairs.py"
+DIT_START = "course_lib/recipes/dit_start.py"
+COMPRESSION = "course_lib/recipes/compression.py"
+CROSSROADS_DIFFUSION = "course_lib/recipes/crossroads_diffusion.py"
+MEMBER = "course_lib/training/member.py"
+DIT_SCALING = "course_lib/recipes/dit_scaling.py"
 
 MASK_LAB = "course_lib/widgets/mask_lab"  # and the rest of the file's name
 
@@ -119,6 +134,133 @@ CODES_FROM_1 = "code = self.time_code[: features.shape[1]]"
 
 # test files: rows of (file, original text, faulty text)
 FAULTS = {
+    "tests/test_scaling.py": [
+        (SCALING, "1.96 / math.sqrt(len(x) - 3)", "1.96 / math.sqrt(len(x))"),
+        (
+            SCALING,
+            "[[*row[:k], *row[k + 1 :]] for row in (y, *predictors)]",
+            "[[*row] for row in (y, *predictors)]",
+        ),
+        (
+            SCALING,
+            "1 - float(left @ left) / float(around @ around)",
+            "1 - float(left @ left) / float(target @ target)",
+        ),
+    ],
+    "tests/test_block_parts.py": [
+        (
+            BLOCK_PARTS,
+            "of_pairs, of_none = (one - 2 * two + three) // 2, 3 * one - 3 * two + three",
+            "of_pairs, of_none = one - 2 * two + three, 3 * one - 3 * two + three",
+        ),
+        (
+            BLOCK_PARTS,
+            "count(num_tokens, dim, mlp_ratio + 1) - total",
+            "count(num_tokens, dim, mlp_ratio + 1)",
+        ),
+    ],
+    "tests/test_patch_sizes.py": [
+        (PATCHES, "a + (config.depth - 1) * (b - a)", "a + config.depth * (b - a)"),
+        (PATCHES, '("modulation" in name or "embed_time" in name)', '"modulation" in name'),
+    ],
+    "tests/test_codebook.py": [
+        (
+            CODEBOOK,
+            "(lengths - 2 * part @ codes.T).argmin(1)",
+            "(lengths - part @ codes.T).argmin(1)",
+        ),
+        (
+            CODEBOOK,
+            "torch.where(members > 0, sums / members.clamp(min=1), codes)",
+            "sums / members.clamp(min=1)",
+        ),
+        (CODEBOOK, "eigenvectors.flip(1)", "eigenvectors"),
+        (CODEBOOK, "spread = (vectors - mean).double()", "spread = vectors.double()"),
+    ],
+    "tests/test_vit.py": [
+        (VIT, "[:, 0])", "[:, 1])"),
+        (VIT, "return self.norm(tokens)", "return tokens"),
+        (
+            VIT,
+            "torch.cat([first, patches], 1) + self.positions",
+            "torch.cat([first, patches + self.positions[1:]], 1)",
+        ),
+    ],
+    "tests/test_scoreboard.py": [
+        (
+            SCOREBOARD,
+            "judge.excess(clips.mean(0), futures) * least",
+            "judge.excess(clips[0], futures) * least",
+        ),
+        (SCOREBOARD, '"excess": 1 / protocol.num_samples', '"excess": 0.0'),
+        (SCOREBOARD, "cost.seconds(all_, repeats=1) / many", "cost.seconds(all_, repeats=1)"),
+        (CONTESTANTS, "asked = number if self.draws else 1", "asked = 1"),
+    ],
+    "tests/test_canvases.py": [
+        (
+            CANVASES,
+            "latents.context * encoder + latents.horizon * decoder",
+            "latents.context * encoder + latents.context * decoder",
+        ),
+        (CANVASES, "(1 + BACKWARD) * config.steps", "config.steps"),
+        (
+            CANVASES,
+            "edge = size // CROSSROADS_LATENTS.small.model.factor\n    return",
+            "edge = 8\n    return",
+        ),
+    ],
+    "tests/test_toy_guidance.py": [
+        (
+            TOY_GUIDANCE,
+            "_MEANS if label == NO_CLASS else _MEANS[label : label + 1]",
+            "_MEANS[:1] if label == NO_CLASS else _MEANS[label : label + 1]",
+        ),
+        (TOY_GUIDANCE, "(points - signal * x0_hat) / rest", "(points - x0_hat) / rest"),
+    ],
+    "tests/test_dit_pairs.py": [
+        (DIT_PAIRS, "return untold - told", "return told - untold"),
+        (
+            DIT_PAIRS,
+            "half = less.mean().item(), STUDENT * less.std().item() / SEEDS**0.5",
+            "half = less.mean().item(), 1.96 * less.std().item() / SEEDS**0.5",
+        ),
+        (DIT_PAIRS, "before = given[0][:, :tokens]", "before = given[0][:, -tokens:]"),
+        (DIT_PAIRS, "less[quarter == k]", "less[quarter != k]"),
+    ],
+    "tests/test_dit_start.py": [
+        (
+            DIT_START,
+            '{"gates": torch.cat([gate1, gate2]), "shift, scale": others}',
+            '{"gates": others, "shift, scale": others}',
+        ),
+        (DIT_START, "        optimizer.step()\n", ""),
+    ],
+    "tests/test_compression.py": [
+        (COMPRESSION, "return 3 * factor**2 / channels", "return factor**2 / channels"),
+        (COMPRESSION, "torch.cat([photos[..., :1], photos[..., :-1]], -1)", "photos.roll(1, -1)"),
+        (COMPRESSION, "(sums[0] / sums[1])[:BANDS]", "(sums[1] / sums[0])[:BANDS]"),
+    ],
+    "tests/test_crossroads_diffusion.py": [
+        (CROSSROADS_DIFFUSION, 'dim = 1 if name == "embed_patches.weight" else 0', "dim = 0"),
+        (
+            CROSSROADS_DIFFUSION,
+            "more.narrow(dim + 1, 0, fewer.shape[dim + 1])",
+            "more.narrow(dim + 1, 1, fewer.shape[dim + 1])",
+        ),
+        (
+            CROSSROADS_DIFFUSION,
+            "unflatten(dim, (places, -1)).zero_()",
+            "unflatten(dim, (places, -1))",
+        ),
+    ],
+    "tests/test_member.py": [
+        (MEMBER, 'name.startswith("ema.")', 'name.startswith("model.")'),
+        (MEMBER, '== results["sha256"]:', '!= "":'),
+    ],
+    "tests/test_dit_scaling.py": [
+        (DIT_SCALING, "late[-1] / late[0]", "late[0] / late[-1]"),
+        (SCALING, "max(0.0, 1 - dim / patch_numbers)", "max(0.0, 1 - patch_numbers / dim)"),
+    ],
     "tests/test_one_shot.py": [
         (ONE_SHOT, "torch.linalg.qr(clips.T).Q", "torch.linalg.qr(clips.T).Q[:, :-1]"),
         (ONE_SHOT, "self.probs.amax(-1) < CERTAINTY", "self.probs[..., 0] < CERTAINTY"),
@@ -401,6 +543,12 @@ FAULTS = {
         (DDIM, "return deque(steps, maxlen=1)[0].x_prev", "return [*steps][-1].x_prev"),
     ],
     "tests/test_predictor.py": [
+        (
+            PREDICTOR,
+            "predict(frames[:, -seen:], min(left, longest)",
+            "predict(frames[:, :seen], min(left, longest)",
+        ),
+        (PREDICTOR, "min(left, longest), generator=generator)", "longest, generator=generator)"),
         (
             PREDICTOR,
             "self.network(x_t, t, context)",
@@ -1293,7 +1441,7 @@ FAULTS = {
         (DIT, "elementwise_affine=False, eps=1e-6", "elementwise_affine=False, eps=1e-5"),
         (DIT, 'nn.GELU("tanh")', "nn.GELU()"),
         (DIT, "x = x + gate1[:, None] * self", "x = x + gate2[:, None] * self"),
-        (DIT, '"b (h w) (p q c)", p=patch', '"b (h w) (c p q)", p=patch'),
+        (DIT, '-> b (h w) (p q c)", p=patch', '-> b (h w) (c p q)", p=patch'),
         (DIT, "nn.init.zeros_(module.modulation.weight)", "pass"),
         (DIT, "nn.init.zeros_(self.final.to_patches.weight)", "pass"),
         (DIT, "seen = torch.cat([context, x_t], 1)", "seen = torch.cat([x_t, 0 * context], 1)"),
@@ -1322,6 +1470,7 @@ FAULTS = {
         (AUTOENCODER_KL, "2 ** (len(self.dims) - 1)", "2 ** len(self.dims)"),
     ],
     "tests/test_latent.py": [
+        (LATENT, "(x_hat - x).square()", "(x_hat - x).abs()"),
         (LATENT, "return 1 / spread", "return spread"),
         (LATENT, "latents / self.scale)", "latents)"),
         (LATENT, "return self.scale * _each", "return _each"),

@@ -6,9 +6,15 @@ import pytest
 import torch
 
 from course_lib.evaluation.cost import multiply_accumulates
+from course_lib.methods.diffusion import X0
+from course_lib.methods.latent import LatentPredictor, LatentSpace
+from course_lib.methods.predictor import DiffusionPredictor
+from course_lib.models.autoencoder_kl import AutoencoderKL
 from course_lib.models.dit import VideoDiT
+from course_lib.models.latent_dit import LatentDiT
 from course_lib.recipes import canvases
-from course_lib.recipes.crossroads_diffusion import DIFFUSION, DIFFUSION_TWICE, predictor
+from course_lib.recipes.crossroads_diffusion import DIFFUSION, DIFFUSION_TWICE, SCHEDULE, predictor
+from course_lib.recipes.crossroads_latents import CROSSROADS_LATENTS
 from course_lib.recipes.latent_dit import LATENT, LATENT_TWICE
 
 
@@ -19,6 +25,23 @@ def test_a_drawn_clip_costs_its_steps_times_one_call():
     once = canvases.one_call(DIFFUSION_TWICE.small.model)
     assert multiply_accumulates(lambda: drawn(context, 14)) == 3 * once
     assert canvases.drawing(32, 3)["pixels"] == 3 * once
+
+
+def test_in_latents_every_frame_also_goes_through_the_autoencoder_once():
+    network = LatentDiT(LATENT_TWICE.small.model)
+    autoencoder = AutoencoderKL(CROSSROADS_LATENTS.small.model)
+    space = LatentSpace(lambda frames: autoencoder.encode(frames).mean, autoencoder.decode)
+    walk = DiffusionPredictor(network, X0, SCHEDULE, 14, num_steps=3, clip=None)
+    drawn = LatentPredictor(walk.predict, space).predict
+    costs = canvases.drawing(32, 3)
+    whole = multiply_accumulates(lambda: drawn(torch.zeros(1, 3, 1, 32, 32), 14))
+    assert whole == costs["latents"] + costs["autoencoder"]
+
+
+def test_an_update_costs_three_calls_for_each_clip():
+    small = LATENT.small
+    updates = 3 * small.steps * small.batch_size
+    assert canvases.training(LATENT) == updates * canvases.one_call(small.model)
 
 
 def test_both_canvases_are_trained_at_equal_compute():

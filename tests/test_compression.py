@@ -198,7 +198,10 @@ def test_the_widget_shows_what_the_sheets_hold():
     assert losts[2, 1, 0, 100, 50] == pytest.approx(min(2 * gap, 255), abs=1)
     texts = {str(text) for text in player._texts.ravel()}
     assert len(texts) == 15
-    assert any("32 x 32 x 4 numbers, 48 times fewer; PSNR" in text for text in texts)
+    apart = json.loads(compression.COMPRESSION.results.read_text("utf-8"))["metrics"]
+    shown = f"MobileNetV2 distance {apart['mobilenet_f8_c4_flower']['value']:.2f}"
+    assert shown in str(player._texts[3, 1, 0])
+    assert any("32 x 32 x 4 numbers, 48 times fewer\nPSNR" in text for text in texts)
     assert [slider["name"] for slider in player.sliders] == [LATENT, PICTURE]
     assert player.num_bytes < 3_500_000
     assert len(player.contact_sheet()) < 250_000

@@ -54,6 +54,18 @@ def test_the_steps_are_those_of_the_exam():
     assert torch.equal(torch.cat(seen).float(), pairs.steps().flatten())
 
 
+def test_what_a_network_loses_without_the_class_is_above_zero(monkeypatch):
+    """Told a class it guesses zero, told none it guesses ten."""
+    model = make(TINY)
+
+    def guess(x, t, label):
+        del t
+        return 10.0 * (label == pairs.NUM_CLASSES)[:, None, None, None] + 0 * x
+
+    monkeypatch.setattr(model, "forward", guess)
+    assert (pairs.hidden(model) > 50).all()
+
+
 def test_a_network_that_is_deaf_loses_nothing_when_the_class_is_hidden():
     model = make(replace(TINY, conditioning="in-context"))
     assert pairs.hidden(model).abs().max() == 0

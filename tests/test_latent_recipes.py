@@ -9,11 +9,9 @@ from course_lib import paths
 from course_lib.data.crossroads import BASE, TWICE, Crossroads
 from course_lib.data.digits import load_digits
 from course_lib.data.photos import NAMES, draw_crops, load_photos
-from course_lib.evaluation.cost import multiply_accumulates
-from course_lib.recipes import crossroads_diffusion
 from course_lib.recipes import latent_autoencoder as autoencoders
 from course_lib.recipes.crossroads_latents import CROSSROADS_LATENTS
-from course_lib.recipes.latent_dit import LATENT, all_frames, places
+from course_lib.recipes.latent_dit import all_frames, places
 
 
 def make_generator(seed=0):
@@ -100,16 +98,3 @@ def test_latents_lose_little_of_a_future():
     """A draw counts as a future below a distance of .15, and pays this on top of its own errors."""
     file = paths.RESULTS / f"{CROSSROADS_LATENTS.name}.json"
     assert json.loads(file.read_text("utf-8"))["metrics"]["distance"]["high"] <= 0.05
-
-
-def test_latents_and_pixels_were_given_equal_compute():
-    """Multiply-accumulates of a clip's answer, times updates, are equal to five in a hundred."""
-    spent = {}
-    shapes = {crossroads_diffusion.DIFFUSION: (1, 32, 32), LATENT: (4, 8, 8)}
-    for recipe, shape in shapes.items():
-        model = recipe.load()
-        asked = torch.zeros(1, *model.mean.shape[:1], *shape), torch.zeros(1).long()
-        each = multiply_accumulates(lambda m=model, a=asked, s=shape: m(*a, torch.zeros(1, 3, *s)))
-        spent[recipe.name] = each * recipe.small.steps * recipe.small.batch_size
-    first, second = spent.values()
-    assert first == pytest.approx(second, rel=0.05)

@@ -56,6 +56,11 @@ def test_order_matters_by_the_learned_positions_only(vit):
     assert vit.positions.shape == (17, 16)
 
 
+def test_the_class_token_comes_first_and_has_a_position_too(vit):
+    first = vit.embed(draw(2, 1, 8, 8))[:, 0]
+    assert torch.equal(first, (vit.class_token[0] + vit.positions[:1]).expand(2, -1))
+
+
 def test_it_learns_from_every_weight(vit):
     nn.init.normal_(vit.class_token)
     vit(draw(2, 1, 8, 8)).square().sum().backward()

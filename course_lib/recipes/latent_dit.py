@@ -6,7 +6,7 @@ costs 1.7 times as many multiply-accumulates a clip: 1.7 times as many updates a
 As there, the network of `twice` begins with what that of `base` has learned.
 
 Latents are computed once. Every frame of this world is a digit at one of 21 places, so a table of
-all of them, two minutes on one core, replaces the encoder in all updates; nothing is approximated.
+all of them, some minutes on one core, replaces the encoder in all updates; nothing is approximated.
 """
 
 from dataclasses import replace

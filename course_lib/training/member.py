@@ -17,11 +17,11 @@ from course_lib.training.recipe import Recipe
 from course_lib.training.run import run_folder
 
 
-def results_of(recipe: Recipe) -> dict:
-    """What a training published.
+def results_of(recipe: Recipe | Measurement) -> dict:
+    """What a training or a measurement published.
 
     Raises:
-        CheckpointError: It has not been trained yet.
+        CheckpointError: It has not been made yet.
     """
     if not recipe.results.exists():
         raise CheckpointError(

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from course_lib.data.video import to_bytes, to_panel
 from course_lib.evaluation.frames import psnr
-from course_lib.recipes.compression import PICTURES, fewer, members
+from course_lib.recipes.compression import COMPRESSION, PICTURES, fewer, members, short
 from course_lib.recipes.latent_autoencoder import pictures, read_sheet
+from course_lib.training.member import results_of
 from course_lib.widgets.contact_sheet import Row, contact_sheet
 from course_lib.widgets.player import Player
 
@@ -25,9 +26,13 @@ class LatentSizes(Player):
     def __init__(self) -> None:
         originals = pictures()
         found = torch.stack([read_sheet(recipe) for recipe in members().values()])  # (5, 3, 3, ...)
+        metrics = results_of(COMPRESSION)["metrics"]
         says = [
-            [_say(*size, back, wanted) for back, wanted in zip(backs, originals, strict=True)]
-            for size, backs in zip(members(), found, strict=True)
+            [
+                _say(*size, back, wanted, metrics[f"mobilenet_{short(recipe)}_{picture}"]["value"])
+                for picture, back, wanted in zip(PICTURES, backs, originals, strict=True)
+            ]
+            for (size, recipe), backs in zip(members().items(), found, strict=True)
         ]
         super().__init__(
             {
@@ -54,7 +59,7 @@ class LatentSizes(Player):
             Row(LOST, "black: none", [picture[EYE] for picture in (nothing, *losts)]),
         ]
         headings = [SEEN, *(f"f {f}, c {c}" for f, c in members())]
-        text = "\n".join(str(said) for said in self._texts[:, 0, 0])
+        text = "\n".join(str(said).replace("\n", "; ") for said in self._texts[:, 0, 0])
         return contact_sheet(rows, headings, title=self.title, caption=text)
 
 
@@ -66,11 +71,16 @@ def difference(
 
 
 def _say(
-    factor: int, channels: int, found: Float[Tensor, "3 H W"], wanted: Float[Tensor, "3 H W"]
+    factor: int,
+    channels: int,
+    found: Float[Tensor, "3 H W"],
+    wanted: Float[Tensor, "3 H W"],
+    apart: float,
 ) -> str:
     side = EDGE // factor
     close = psnr(found[None, None], wanted[None, None]).item()
     return (
         f"f {factor}, c {channels}: {side} x {side} x {channels} numbers, "
-        f"{fewer(factor, channels):.0f} times fewer; PSNR {close:.1f} dB"
+        f"{fewer(factor, channels):.0f} times fewer\n"
+        f"PSNR {close:.1f} dB, MobileNetV2 distance {apart:.2f}"
     )
