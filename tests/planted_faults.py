@@ -1086,7 +1086,6 @@ FAULTS = {
             "[_draw_tokens(1, 2, 1, 1, 2), _draw_tokens(*sizes)]",
             "[_draw_tokens(1, 1, 2, 2, 2)]",
         ),
-        (f"{CHECKS7}_scale.py", "1 + mean + 2 * spread * noise", "1 + mean + 2 * noise"),
         (f"{CHECKS7}_scale.py", "(72, 4, 10, 12)", "(72, 4, 1, 2)"),
         (f"{CHECKS7}_scale.py", "if single and math", "if math"),
         (f"{CHECKS7}_scale.py", "return math.sqrt(math.fsum(", "return (math.fsum("),

@@ -72,7 +72,7 @@ def table(scores: Scores, *, by: str = "total_variation") -> str:
     upper, lower = ([pair[n] if len(pair) > n else "" for pair in heads] for n in (0, 1))
     lines = [_line("", upper), _line("", lower)]
     for name in ["floor", *ranked(scores, by)]:
-        title = "a perfect sampler, expected"
+        title = "perfect sampler"
         if name != "floor":
             contestant = CONTESTANTS[name]
             title = contestant.title + " *" * (contestant.trained_on == "base")
@@ -81,7 +81,7 @@ def table(scores: Scores, *, by: str = "total_variation") -> str:
 
 
 def _line(title: str, cells: list[str]) -> str:
-    return f"{title:<28}" + "".join(f"{cell:>10}" for cell in cells)
+    return f"{title:<20}" + "".join(f"{cell:>9}" for cell in cells)
 
 
 def _said(score: tuple[float, float, float] | None, key: str) -> str:

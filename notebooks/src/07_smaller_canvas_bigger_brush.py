@@ -90,7 +90,7 @@ for f, c in members():
     side, times = 256 // f, fewer(f, c)
     shape = f"{side} x {side} x {c}"
     print(f"f = {f}, c = {c:>2}: {shape:>13} = {side**2 * c:>6,} numbers, ", end="")
-    print(f"{times:>2.0f} times fewer; as 32-bit floats {4 / times:.2f} of the bits")
+    print(f"{times:>2.0f} times fewer; {4 / times:.2f} of the bits")
 
 # %% [markdown] lang="en"
 # Read the two columns apart. 32 x 32 x 4 are 48 times fewer *numbers*. They are not 48 times fewer *bits*: a
@@ -1802,7 +1802,7 @@ with torch.no_grad():
     for name, answer in answers.items():
         after = [answer(seen) for seen in conditions]
         gap[name] = max((x[:, 7] - x[:, 3]).abs().max().item() for x in after)
-print("largest difference of the two:", {name: f"{value:.0e}" for name, value in gap.items()})
+print("largest difference:", ", ".join(f"{name} {value:.0e}" for name, value in gap.items()))
 
 # %% [markdown] lang="en"
 # With adaLN two equal patches stay equal, whatever the condition: one function for all. But with the others, too!
@@ -2607,7 +2607,7 @@ for name, recipe in pairs.items():
     small, total = recipe.small, counted[f"train_{recipe.name}"]
     each = total * 1e6 / 3 / small.steps / small.batch_size
     print(f"{name:>14}: {small.steps:>6,} updates of {small.batch_size} clips, ", end="")
-    print(f"{each:.0f} million for a clip's answer: {total:.1f} million million in all")
+    print(f"{each:.0f} million a clip: {total:.1f} million million")
 
 # %% [markdown] lang="en"
 # (A backward pass is counted as two forward passes. Left out is the autoencoder's own training, and that of
