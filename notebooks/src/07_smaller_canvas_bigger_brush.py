@@ -2865,7 +2865,7 @@ plots.curves(
 #   over the number of draws, {{scoreboard.metrics.floor_excess.value:.2f}}, for its mean still scatters.
 # - **macs** and **milliseconds**: multiply-accumulates of a clip, and the time for one of
 #   {{scoreboard.config.num_samples}} clips that are drawn together, all networks one after the other on one
-#   thread of a busy machine.
+#   thread.
 #
 # Not everybody was trained here. ConvLSTM, VideoGAN and FAR know only `base`, where nobody comes back and a
 # clip ends after twelve frames. They go on as they can: ConvLSTM and FAR frame by frame past their last, VideoGAN
