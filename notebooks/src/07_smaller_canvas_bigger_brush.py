@@ -2994,8 +2994,8 @@ print(table(scores))
 #
 # <details><summary>You halve the patch edge of a DiT. What happens to its parameters, its tokens, its
 # work?</summary>The parameters hardly change: only the first and last layers know the patch. Tokens are
-# four times as many. The work grows a little more than four times, for attention compares every token
-# with every other.</details>
+# four times as many. The work grows about four times: attention's products grow sixteen times, but they are
+# a small part, and a share is done once for a picture.</details>
 #
 # <details><summary>Your latent diffusion draws grey fog. Trained and sampled without an error message.
 # Where do you look first?</summary>At the scale factor: is it the one of *this* autoencoder, multiplied
