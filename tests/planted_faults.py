@@ -646,7 +646,7 @@ FAULTS = {
             "e.parts[name] for e in made if name in",
             "e.parts[name] for e in made[-1:] if name in",
         ),
-        (PUBLISH, "_half(state.ema.model.state_dict())", "_half(state.model.state_dict())"),
+        (PUBLISH, "checkpoint.half(state.ema.model", "checkpoint.half(state.model"),
         (PUBLISH, "if recipe.higher_is_better", "if not recipe.higher_is_better"),
         (RECIPE, "        self.check_manifest(manifest, self.path, model)\n", ""),
         (TRAIN, "if _agreed(stop, fabric):", "if False:"),

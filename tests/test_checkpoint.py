@@ -178,3 +178,16 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         checkpoint.write(path, {"w": torch.zeros(2)}, {"step": 2})
     assert checkpoint.read(path)[1]["step"] == 1
+
+
+def test_what_comes_frozen_is_told_from_what_learns():
+    """A part with a buffer and no learning weight is frozen whole; one that half learns is not."""
+    norm = torch.nn.BatchNorm1d(2).requires_grad_(False)
+    half_frozen = torch.nn.Linear(2, 2)
+    half_frozen.bias.requires_grad_(False)
+    model = torch.nn.ModuleDict({"norm": norm, "linear": half_frozen})
+    found = checkpoint.frozen(model)
+    assert set(found) == {f"norm.{name}" for name in norm.state_dict()}
+    assert found["norm.running_mean"].dtype == torch.float16
+    assert found["norm.num_batches_tracked"].dtype == torch.int64
+    assert checkpoint.frozen(half_frozen) == {}

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
@@ -15,8 +16,10 @@ from course_lib.models.vptr_decoders import NonAutoregressiveVPTR, PartiallyAuto
 from course_lib.models.vptr_video import VPTR
 from course_lib.recipes import frame_autoencoder, svg_exam, vptr, vptr_blocks, vptr_crossroads
 from course_lib.recipes.chapter0 import make_exam
-from course_lib.recipes.frame_autoencoder import FrameConfig
+from course_lib.recipes.frame_autoencoder import FrameConfig, FramePlayers
 from course_lib.recipes.vptr_blocks import windows
+from course_lib.training import checkpoint
+from course_lib.training.checkpoint import CheckpointError
 
 BLOCK = VidHRFormerConfig(dim=8, map_size=4, window_size=4, num_heads=2, mlp_ratio=1)
 FRAMES = AutoencoderConfig(dims=(4, 4, 4), feature_dim=8, num_blocks=1)
@@ -209,3 +212,21 @@ def test_a_doubtful_stretch_has_several_futures():
         for a, b in pairs
     )
     assert len(load_digits("test")) > len(doubt.probs) > 4
+
+
+def test_the_frozen_autoencoder_ships_once_and_must_be_the_one_it_was_trained_with():
+    shipped = vptr.FAR_8
+    stored, _ = checkpoint.read(shipped.path)
+    assert stored
+    assert not [name for name in stored if name.startswith("autoencoder")]
+    expected = cast(FramePlayers, frame_autoencoder.MOVING_8.load()).autoencoder.state_dict()
+    found = cast(VPTR, shipped.load()).autoencoder.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+    def build_around_another(config):
+        model = shipped.build(config)
+        next(model.autoencoder.parameters()).add_(1)
+        return model
+
+    with pytest.raises(CheckpointError, match="was trained around another network"):
+        replace(shipped, build=build_around_another).load()

@@ -114,6 +114,24 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: Path)
         raise CheckpointError(f"{source} does not fit {type(module).__name__}: {error}") from error
 
 
+def frozen(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors, in half precision, of all parts in which nothing learns: `build` brings them."""
+    found = {}
+    for prefix, part in module.named_modules(remove_duplicate=False):
+        weights = [*part.parameters()]
+        if prefix and weights and not any(weight.requires_grad for weight in weights):
+            found |= {f"{prefix}.{name}": value for name, value in part.state_dict().items()}
+    return half(found)
+
+
+def half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As weights ship."""
+    return {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in tensors.items()
+    }
+
+
 def split_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict]:
     """An optimiser's state as (tensors, JSON values): nothing is left for pickle."""
     state = optimizer.state_dict()

@@ -5,10 +5,9 @@ which of them is the network that the results are about.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from course_lib.training import checkpoint
 from course_lib.training.checkpoint import CheckpointError
@@ -40,7 +39,7 @@ def load_member(recipe: Recipe) -> nn.Module:
     folder = run_folder(recipe, full=results["scale"] == "full")
     for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
         tensors, manifest = checkpoint.read(path)
-        averaged = as_shipped(
+        averaged = checkpoint.half(
             {name[4:]: value for name, value in tensors.items() if name.startswith("ema.")}
         )
         if checkpoint.tensors_sha256(averaged) == results["sha256"]:
@@ -52,14 +51,6 @@ def load_member(recipe: Recipe) -> nn.Module:
         f"{folder} has no state of the network in {recipe.results.name}; make it with "
         f"'python -m course_lib train {recipe.name} --fresh'"
     )
-
-
-def as_shipped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """In half precision, as networks are measured."""
-    return {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in tensors.items()
-    }
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import torch
 from PIL.Image import Exif, Image
-from torch import Tensor
 
 from course_lib import paths
 from course_lib.training import checkpoint
@@ -35,8 +34,10 @@ def publish(
     recipe: Recipe, config: Config, state: State, history: list[dict], *, scale: str
 ) -> None:
     """Measure the finished network; ship it where it is the best so far."""
-    tensors = _half(state.ema.model.state_dict())
+    tensors = checkpoint.half(state.ema.model.state_dict())
     checkpoint.load_weights(state.ema.model, tensors, recipe.path)
+    brought = checkpoint.frozen(state.model)
+    tensors = {name: value for name, value in tensors.items() if name not in brought}
     with torch.no_grad():
         measured = recipe.evaluate(state.ema.model, config)
     if recipe.criterion not in measured:
@@ -58,6 +59,8 @@ def publish(
             return
     manifest = {**describe(recipe, config, state), "scale": scale, "metrics": metrics}
     sha256 = checkpoint.tensors_sha256(tensors)
+    if brought:
+        manifest["frozen_sha256"] = checkpoint.tensors_sha256(brought)
     if recipe.ships_weights:
         checkpoint.write(recipe.path, tensors, manifest)
     results = {
@@ -74,13 +77,6 @@ def publish(
     manifest = {"checkpoint_sha256": sha256}
     write_sheet(paths.SHEETS / f"{recipe.name}.webp", image, manifest, exact=recipe.exact_sheet)
     log.info("published %s: %s is %.4g", recipe.name, recipe.criterion, value)
-
-
-def _half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in tensors.items()
-    }
 
 
 def _shipped(recipe: Recipe) -> dict | None:

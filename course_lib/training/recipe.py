@@ -169,7 +169,13 @@ class Recipe:
         model = self._build(config)
         self.check_manifest(manifest, self.path, model)
         check_equal(manifest["config"]["model"], config.described()["model"], self.path)
-        checkpoint.load_weights(model, tensors, self.path)
+        brought = checkpoint.frozen(model)
+        if brought and checkpoint.tensors_sha256(brought) != manifest.get("frozen_sha256"):
+            raise CheckpointError(
+                f"{self.path} was trained around another network than is shipped now; make it "
+                f"anew with 'python -m course_lib train {self.name} --fresh'"
+            )
+        checkpoint.load_weights(model, {**brought, **tensors}, self.path)
         return model.eval()
 
     def check_manifest(self, manifest: Mapping, source: Path, model: nn.Module) -> None:
